@@ -1,0 +1,1 @@
+"""When, how much, and what time it is: triggers, curves, clocks."""

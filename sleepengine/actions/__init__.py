@@ -1,0 +1,1 @@
+"""What happens to the chosen: sleep, wake, freeze, thaw, reset, rewind."""

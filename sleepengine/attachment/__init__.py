@@ -1,0 +1,1 @@
+"""Where the engine meets a training loop: Ignite trainers, plain loops, metrics, samplers."""

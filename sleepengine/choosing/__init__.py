@@ -1,0 +1,1 @@
+"""Who is chosen: units, pools, shares, amounts and the one `choose`."""

@@ -1,0 +1,1 @@
+"""How sleep holds while an optimizer trains: masked gradients, cared-for state, repaired weights."""

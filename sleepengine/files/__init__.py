@@ -1,0 +1,1 @@
+"""Files: a checked container for state, a strict reader for YAML."""

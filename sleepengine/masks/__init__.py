@@ -1,0 +1,1 @@
+"""Which weights sleep: bits, mask stores, parked values, positions."""

@@ -1,0 +1,1 @@
+"""Pipelines: YAML in, trained and reported runs out."""

@@ -1,0 +1,1 @@
+"""Reports: plots and one self-contained page per run."""
