@@ -1,1 +1,1 @@
-"""How sleep holds while an optimizer trains: masked gradients, cared-for state, repaired weights."""
+"""How sleep holds while an optimizer trains: masked gradients, kept state, repaired weights."""

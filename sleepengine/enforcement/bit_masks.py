@@ -1,0 +1,239 @@
+"""Masks as integer AND on the bit pattern: cleared entries become exactly +0.0, the rest is kept.
+
+Multiplying by a mask would write -0.0 over negative numbers and NaN over inf; an AND does neither,
+costs the same whatever the share asleep, and needs one bit per weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sleepengine.errors import SetupError
+
+CHUNK = 1 << 19
+"""Entries per pass on the CPU: the mask of one pass stays in the cache."""
+CHUNK_CUDA = 1 << 24
+CACHED_BELOW = 1 << 18
+"""Tensors smaller than this keep their mask expanded (4 bytes per weight), unless lean."""
+
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def word_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The integer type with the same number of bytes.
+
+    Raises:
+        SetupError: the type is complex or bool.
+
+    >>> word_dtype(torch.bfloat16), word_dtype(torch.float32), word_dtype(torch.float64)
+    (torch.int16, torch.int32, torch.int64)
+    """
+    if dtype.is_complex or dtype is torch.bool:
+        raise SetupError(f"{dtype} tensors cannot be masked; valid: real numbers of 1 to 8 bytes")
+    return _WORDS[dtype.itemsize]
+
+
+@final
+class Expander:
+    """Packed bits -> integer words 0 and -1, a chunk at a time, in buffers that are used again.
+
+    A byte is looked up in a table of 256 words of 8 signed bytes, then widened.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", chunk: int | None = None) -> None:
+        self.device = torch.device(device)
+        self.chunk = chunk or (CHUNK if self.device.type == "cpu" else CHUNK_CUDA)
+        byte = torch.arange(256)
+        table = -((byte[:, None] >> torch.arange(8)) & 1).to(torch.int8)
+        self._table = table.contiguous().view(torch.int64).view(-1).to(self.device)
+        self._index = torch.empty(0, dtype=torch.int32, device=self.device)
+        self._bytes = torch.empty(0, dtype=torch.int64, device=self.device)
+        self._wide: dict[torch.dtype, Tensor] = {}
+
+    def words(self, bits: Tensor, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """Words of entries start..stop: -1 where the bit is set, else 0; valid until the next call.
+
+        >>> Expander().words(torch.tensor([5], dtype=torch.uint8), 0, 4, torch.int16).tolist()
+        [-1, 0, -1, 0]
+        """
+        first, last = start // 8, (stop + 7) // 8
+        count = last - first
+        if self._index.numel() < count:
+            room = max(count, min(self.chunk, 8 * bits.numel()) // 8 + 2)
+            self._index = torch.empty(room, dtype=torch.int32, device=self.device)
+            self._bytes = torch.empty(room, dtype=torch.int64, device=self.device)
+        index = self._index[:count].copy_(bits[first:last])
+        torch.index_select(self._table, 0, index, out=self._bytes[:count])
+        narrow = self._bytes[:count].view(torch.int8)[start - 8 * first : stop - 8 * first]
+        if dtype is torch.int8:
+            return narrow
+        wide = self._wide.get(dtype)
+        if wide is None or wide.numel() < stop - start:
+            room = 8 * self._index.numel()
+            wide = self._wide[dtype] = torch.empty(room, dtype=dtype, device=self.device)
+        return wide[: stop - start].copy_(narrow)
+
+
+@final
+class AndMask:
+    """Which entries of one tensor are kept, ready to be applied with `and_`.
+
+    Args:
+        keep: packed bits, set where entries are kept.
+        like: a tensor of the shape, type, device and strides that will be masked.
+        expander: buffers to share; its device must be the tensor's.
+        lean: never keep the mask expanded.
+
+    Raises:
+        SetupError: the tensor is complex.
+    """
+
+    __slots__ = ("bits", "dtype", "expander", "shape", "words")
+
+    def __init__(
+        self, keep: Tensor, like: Tensor, expander: Expander, *, lean: bool = False
+    ) -> None:
+        self.dtype = word_dtype(like.dtype)
+        self.bits = keep.to(like.device)
+        self.shape = like.shape
+        self.expander = expander
+        self.words: Tensor | None = None
+        if not lean and like.numel() < CACHED_BELOW and like.layout is torch.strided:
+            words = expander.words(self.bits, 0, like.numel(), self.dtype).view(self.shape)
+            self.words = torch.empty_like(like, dtype=self.dtype, requires_grad=False).copy_(words)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the expanded mask, if one is kept."""
+        return 0 if self.words is None else self.words.numel() * self.words.element_size()
+
+
+def and_(tensor: Tensor, mask: AndMask) -> None:
+    """tensor AND mask, in place: +0.0 where the mask is clear, every other bit untouched.
+
+    Sparse COO tensors keep their indices; entries of masked positions become +0.0.
+
+    >>> w = torch.tensor([1.0, float("inf"), -2.0])
+    >>> and_(w, AndMask(torch.tensor([4], dtype=torch.uint8), w, Expander()))
+    >>> w.tolist()
+    [0.0, 0.0, -2.0]
+    """
+    if tensor.layout is not torch.strided:
+        _and_sparse(tensor, mask)
+        return
+    if mask.words is not None and tensor.element_size() == mask.words.element_size():
+        tensor.detach().view(mask.dtype).bitwise_and_(mask.words)
+        return
+    dtype = word_dtype(tensor.dtype)
+    for start, piece in _pieces(tensor.detach().view(dtype), mask.expander.chunk):
+        words = mask.expander.words(mask.bits, start, start + piece.numel(), dtype)
+        piece.bitwise_and_(words.view(piece.shape))
+
+
+def restore_(tensor: Tensor, keep: AndMask, saved: Tensor) -> None:
+    """(tensor AND keep) OR saved, in place; `saved` is zero where entries are kept."""
+    and_(tensor, keep)
+    dtype = word_dtype(tensor.dtype)
+    tensor.detach().view(dtype).bitwise_or_(saved.detach().view(dtype))
+
+
+def fill_where_(tensor: Tensor, bits: Tensor, value: float, expander: Expander) -> None:
+    """tensor[bits] = value where the bit is set, in place.
+
+    >>> v = torch.tensor([3.0, 4.0])
+    >>> fill_where_(v, torch.tensor([2], dtype=torch.uint8), 1.0, Expander())
+    >>> v.tolist()
+    [3.0, 1.0]
+    """
+    dtype = word_dtype(tensor.dtype)
+    pattern = int(torch.tensor(value, dtype=tensor.dtype).view(dtype))
+    for piece, words in _masked(tensor, bits, expander):
+        if pattern:
+            piece.bitwise_or_(words)  # all ones where set, and then cleared down to the pattern
+            words.bitwise_not_().bitwise_or_(pattern)
+        else:
+            words.bitwise_not_()
+        piece.bitwise_and_(words)
+
+
+def copy_where_(tensor: Tensor, source: Tensor, bits: Tensor, expander: Expander) -> None:
+    """tensor[bits] = source where the bit is set, bit for bit, in place; both of one shape and type."""
+    other = source.detach().view(word_dtype(source.dtype))
+    flat = other.contiguous().view(-1)
+    at = 0
+    for piece, words in _masked(tensor, bits, expander):
+        new = flat[at : at + piece.numel()].view(piece.shape)
+        piece.bitwise_xor_(torch.bitwise_xor(piece, new).bitwise_and_(words))
+        at += piece.numel()
+
+
+def nonzero_where(tensor: Tensor, bits: Tensor, expander: Expander) -> int:
+    """How many entries whose bit is set are not exactly +0.0 (so -0.0 counts).
+
+    >>> w = torch.tensor([1.0, -0.0, 0.0])
+    >>> nonzero_where(w, torch.tensor([6], dtype=torch.uint8), Expander())
+    1
+    """
+    found = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    for piece, words in _masked(tensor, bits, expander):
+        found += words.bitwise_and_(piece).count_nonzero()
+    return int(found)
+
+
+def differs_where(a: Tensor, b: Tensor, bits: Tensor, expander: Expander) -> int:
+    """How many entries whose bit is set have different bit patterns in `a` and `b`."""
+    found = torch.zeros((), dtype=torch.int64, device=a.device)
+    flat = b.detach().view(word_dtype(b.dtype)).contiguous().view(-1)
+    at = 0
+    for piece, words in _masked(a, bits, expander):
+        other = flat[at : at + piece.numel()].view(piece.shape)
+        found += words.bitwise_and_(torch.bitwise_xor(piece, other)).count_nonzero()
+        at += piece.numel()
+    return int(found)
+
+
+def _masked(tensor: Tensor, bits: Tensor, expander: Expander) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pieces of the tensor as integers, each with its words, in row-major order."""
+    dtype = word_dtype(tensor.dtype)
+    bits = bits.to(tensor.device)
+    for start, piece in _pieces(tensor.detach().view(dtype), expander.chunk):
+        words = expander.words(bits, start, start + piece.numel(), dtype)
+        yield piece, words.view(piece.shape)
+
+
+def _pieces(words: Tensor, chunk: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
+    """Views of at most `chunk` entries and where each starts in row-major order, any strides."""
+    if words.is_contiguous():
+        flat = words.view(-1)
+        for i in range(0, flat.numel(), chunk):
+            yield start + i, flat[i : i + chunk]
+        return
+    if words.numel() <= chunk:
+        yield start, words
+        return
+    row = words[0].numel()
+    if row > chunk:
+        for i in range(len(words)):
+            yield from _pieces(words[i], chunk, start + i * row)
+        return
+    step = chunk // row
+    for i in range(0, len(words), step):
+        yield start + i * row, words[i : i + step]
+
+
+def _and_sparse(tensor: Tensor, mask: AndMask) -> None:
+    if tensor.layout is not torch.sparse_coo:
+        raise SetupError(f"a {tensor.layout} gradient cannot be masked; valid: strided, sparse_coo")
+    # Every stored entry is masked by its own position, so duplicates need no coalescing.
+    indices, values = tensor.detach()._indices(), tensor.detach()._values()
+    flat = torch.zeros(indices.shape[1], dtype=torch.int64, device=tensor.device)
+    for dim, index in enumerate(indices):
+        flat = flat * tensor.shape[dim] + index
+    inner = values[0].numel() if len(values) else 0
+    at = flat[:, None] * inner + torch.arange(inner, device=tensor.device)
+    kept = (mask.bits[at >> 3].to(torch.int64) >> (at & 7)) & 1
+    values.masked_fill_((kept == 0).view(values.shape), 0)
