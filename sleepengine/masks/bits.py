@@ -99,22 +99,22 @@ def any_set(bits: Tensor) -> bool:
 
 
 def bit_and(a: Tensor, b: Tensor) -> Tensor:
-    """a AND b."""
+    """Bits set in both: a AND b."""
     return torch.bitwise_and(a, b)
 
 
 def bit_or(a: Tensor, b: Tensor) -> Tensor:
-    """a OR b."""
+    """Bits set in either: a OR b."""
     return torch.bitwise_or(a, b)
 
 
 def bit_xor(a: Tensor, b: Tensor) -> Tensor:
-    """a XOR b: the bits that differ."""
+    """Bits that differ: a XOR b."""
     return torch.bitwise_xor(a, b)
 
 
 def bit_andnot(a: Tensor, b: Tensor) -> Tensor:
-    """a AND NOT b: the bits of `a` that `b` lacks.
+    """Bits of `a` that `b` lacks: a AND NOT b.
 
     >>> bit_andnot(torch.tensor([7], dtype=torch.uint8), torch.tensor([2], dtype=torch.uint8))
     tensor([5], dtype=torch.uint8)

@@ -5,8 +5,9 @@ Packed tensors are never written, only replaced, so a copy shares them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, final
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from sleepengine.errors import StateError, did_you_mean
 from sleepengine.masks import bits as packed
 from sleepengine.masks.choice import Choice, Kind, Layer
+from sleepengine.masks.saved import read_bits, section
 
 PLANES: tuple[tuple[Kind, Layer], ...] = tuple((kind, layer) for kind in Kind for layer in Layer)
 
@@ -48,6 +50,10 @@ class Planes:
         """Bits of one plane; None when none is set."""
         return self._bits[kind, layer].get(name)
 
+    def plane(self, kind: Kind, layer: Layer) -> Mapping[str, Tensor]:
+        """Name -> bits of one plane, only to be read."""
+        return self._bits[kind, layer]
+
     def put(self, kind: Kind, layer: Layer, name: str, bits: Tensor) -> None:
         """Replace the bits of one plane."""
         self._counts.pop((kind, name), None)
@@ -55,6 +61,23 @@ class Planes:
             self._bits[kind, layer][name] = bits
         else:
             self._bits[kind, layer].pop(name, None)
+
+    def change(
+        self,
+        kind: Kind,
+        layer: Layer,
+        name: str,
+        bits: Tensor,
+        operation: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Apply `operation(old, bits)` on one layer; returns the bits that differ effectively."""
+        nothing = torch.zeros_like(bits)
+        old, before = self.get(kind, layer, name), self.effective(kind, name)
+        self.put(kind, layer, name, operation(nothing if old is None else old, bits))
+        after = self.effective(kind, name)
+        return packed.bit_xor(
+            nothing if before is None else before, nothing if after is None else after
+        )
 
     def effective(self, kind: Kind, name: str) -> Tensor | None:
         """Bits set on either layer; None when none is."""
@@ -97,6 +120,16 @@ class Planes:
         """Bytes of all packed masks."""
         return sum(bits.numel() for _, _, _, bits in self.items())
 
+    def digest(self, shapes: Mapping[str, torch.Size]) -> str:
+        """Sha256 over names, shapes and bits, whatever their order and device."""
+        table = sorted((name, list(shape)) for name, shape in shapes.items())
+        sha = hashlib.sha256(json.dumps(table).encode())
+        entries = {(k.value, layer.value, name): b for k, layer, name, b in self.items()}
+        for key in sorted(entries):
+            sha.update(json.dumps(key).encode())
+            sha.update(entries[key].cpu().numpy().tobytes())
+        return sha.hexdigest()
+
     def state_dict(self) -> dict[str, Any]:
         """{kind: {layer: {name: {"bits": uint8 tensor, "count": int}}}}, copied to the CPU."""
         state: dict[str, Any] = {k.value: {layer.value: {} for layer in Layer} for k in Kind}
@@ -104,61 +137,6 @@ class Planes:
             kept = bits.detach().to("cpu", copy=True)
             state[kind.value][layer.value][name] = {"bits": kept, "count": packed.count(kept)}
         return state
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class MaskDelta:
-    """What differs between two stores: per plane and name, the XOR of their packed bits.
-
-    Applying a delta twice gives back the start.
-    """
-
-    bits: Mapping[tuple[Kind, Layer], Mapping[str, Tensor]]
-
-    def is_empty(self) -> bool:
-        """True when nothing differs."""
-        return not any(self.bits.values())
-
-    def names(self) -> set[str]:
-        """Names that differ on any plane."""
-        return {name for entries in self.bits.values() for name in entries}
-
-    def nbytes(self) -> int:
-        """Bytes of the packed bits kept."""
-        return sum(b.numel() for entries in self.bits.values() for b in entries.values())
-
-
-def diff_planes(a: Planes, b: Planes) -> MaskDelta:
-    """The delta that turns `a` into `b` and `b` into `a`."""
-    found: dict[tuple[Kind, Layer], dict[str, Tensor]] = {plane: {} for plane in PLANES}
-    for (kind, layer), entries in found.items():
-        mine, theirs = a._bits[kind, layer], b._bits[kind, layer]
-        for name in [*mine, *(n for n in theirs if n not in mine)]:
-            left, right = mine.get(name), theirs.get(name)
-            if left is right:
-                continue
-            if left is None or right is None:
-                only = right if left is None else left
-                if only is not None:
-                    entries[name] = only
-                continue
-            bits = packed.bit_xor(left, right.to(left.device))
-            if packed.any_set(bits):
-                entries[name] = bits
-    return MaskDelta(found)
-
-
-def changes_between(old: Planes, new: Planes, shapes: Mapping[str, torch.Size]) -> Changes:
-    """What changed effectively from `old` to `new`, over both layers."""
-    slept, woke = _gained_and_lost(old, new, Kind.ASLEEP)
-    frozen, thawed = _gained_and_lost(old, new, Kind.FROZEN)
-    return Changes(
-        Choice.from_bits(slept, shapes),
-        Choice.from_bits(woke, shapes),
-        Choice.from_bits(frozen, shapes),
-        Choice.from_bits(thawed, shapes),
-    )
 
 
 def read_planes(state: object, shapes: Mapping[str, torch.Size], where: str) -> Planes:
@@ -183,62 +161,3 @@ def read_planes(state: object, shapes: Mapping[str, torch.Size], where: str) -> 
                 bits = read_bits(entry, shapes[name].numel(), f"{here}[{name!r}]")
                 planes.put(kind, layer, name, bits)
     return planes
-
-
-def section(state: object, keys: list[str], where: str) -> Mapping[str, Any]:
-    """The state itself, once it is a dict of exactly these keys.
-
-    Raises:
-        StateError: it is no dict, or keys are missing or unknown.
-    """
-    if not isinstance(state, Mapping):
-        raise StateError(f"{where} must be a dict, got {type(state).__name__}")
-    missing = [key for key in keys if key not in state]
-    extra = [key for key in state if key not in keys]
-    if missing or extra:
-        raise StateError(f"{where} must have keys {keys}: missing {missing}, unknown {extra}")
-    return state
-
-
-def read_bits(entry: object, numel: int, where: str) -> Tensor:
-    """Packed bits from `{"bits": ..., "count": ...}`, checked and copied.
-
-    Raises:
-        StateError: dtype, length, padding bits or the count do not fit.
-    """
-    fields = section(entry, ["bits", "count"], where)
-    bits, said = fields["bits"], fields["count"]
-    if not isinstance(bits, Tensor) or bits.dtype != torch.uint8:
-        raise StateError(f"{where}: bits must be a uint8 tensor, got {_kind_of(bits)}")
-    if tuple(bits.shape) != (packed.byte_length(numel),):
-        raise StateError(
-            f"{where}: {numel} entries need {packed.byte_length(numel)} bytes in one dimension, "
-            f"got shape {tuple(bits.shape)}"
-        )
-    if not packed.padding_is_zero(bits, numel):
-        raise StateError(f"{where}: bits beyond entry {numel - 1} are set")
-    if type(said) is not int or said != packed.count(bits):
-        raise StateError(f"{where}: count says {said!r}, the bits say {packed.count(bits)}")
-    return bits.detach().clone()
-
-
-def _kind_of(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
-
-
-def _gained_and_lost(
-    old: Planes, new: Planes, kind: Kind
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    gained: dict[str, Tensor] = {}
-    lost: dict[str, Tensor] = {}
-    for name in sorted(old.names(kind) | new.names(kind)):
-        before, after = old.effective(kind, name), new.effective(kind, name)
-        if after is not None:
-            more = after if before is None else packed.bit_andnot(after, before.to(after.device))
-            if packed.any_set(more):
-                gained[name] = more
-        if before is not None:
-            less = before if after is None else packed.bit_andnot(before, after.to(before.device))
-            if packed.any_set(less):
-                lost[name] = less
-    return gained, lost

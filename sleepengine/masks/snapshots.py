@@ -17,9 +17,9 @@ from sleepengine.masks.choice import Choice, Layer
 class MaskSnapshot(Mapping[str, Tensor]):
     """name -> bool tensor, True = awake; a set of awake entries that never changes.
 
-    `a | b` is awake in either, `a & b` awake in both, `a - b` awake in `a` and not in `b`, `~a` awake
-    where `a` sleeps. Both sides must speak of the same names and shapes. Reading a name gives a
-    fresh bool tensor of the parameter's shape.
+    `a | b` is awake in either, `a & b` awake in both, `a - b` awake in `a` and not in `b`, `~a`
+    awake where `a` sleeps. Both sides must speak of the same names and shapes. Reading
+    a name gives a fresh bool tensor of the parameter's shape.
 
     Raises:
         SetupError: a mask is not a bool tensor, or two snapshots differ in names or shapes.
@@ -111,7 +111,7 @@ class MaskSnapshot(Mapping[str, Tensor]):
         return {n: s.numel() - self._asleep_count(n) for n, s in self._shapes.items()}
 
     def fraction(self, name: str | None = None) -> float:
-        """The sleeping share: asleep / all entries of one name, or of every name; 0.0 of nothing."""
+        """The sleeping share: asleep / all entries of one name or of all; 0.0 of nothing."""
         names = self._shapes if name is None else [name]
         total = sum(self._shapes[n].numel() for n in names)
         return sum(self._asleep_count(n) for n in names) / total if total else 0.0
@@ -156,7 +156,7 @@ class MaskSnapshot(Mapping[str, Tensor]):
 
 
 def iou(a: MaskSnapshot, b: MaskSnapshot) -> float:
-    """|A and B| / |A or B| over the awake entries of all names; 1.0 when nothing is awake in either.
+    """|A and B| / |A or B| over the awake entries of all names; 1.0 when none is awake.
 
     >>> a = MaskSnapshot({"w": torch.tensor([True, True, False])})
     >>> iou(a, a), iou(a, ~a), iou(a, a | ~a) == 2 / 3
