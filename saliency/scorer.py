@@ -1,0 +1,135 @@
+"""The contract of every scorer: signals in, one score per weight out, nothing touched."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from saliency.signals import NEEDS, Signals
+
+
+class Scorer(ABC):
+    """score(signals) -> one score per weight; higher = keep awake.
+
+    A scorer reads signals and returns new tensors. It never writes weights, gradients, the
+    train or eval mode, hooks or the global random state.
+
+    Attributes:
+        needs: Names of the signals that `score` and `observe` read. "weights" is always there.
+        anchor: Name of the kept point ("init", "500it") that `signals.anchor` must hold.
+        accumulates: True if `observe` has to be called on the observed steps.
+        elementwise: True if an entry's score depends on no other entry, so that the shards of
+            a tensor can be scored apart.
+        equivariant: True if moving the entries of a tensor moves their scores with them.
+
+    Raises:
+        TypeError: A subclass declares `needs` that is no frozenset, or an unknown need.
+
+    >>> import torch
+    >>> class Square(Scorer):
+    ...     elementwise = equivariant = True
+    ...     def score(self, signals):
+    ...         return {name: w * w for name, w in signals.weights.items()}
+    >>> Square().score(Signals(weights={"w": torch.tensor([3.0, -1.0])}))
+    {'w': tensor([9., 1.])}
+    """
+
+    needs: frozenset[str] = frozenset({"weights"})
+    anchor: str | None = None
+    accumulates: bool = False
+    elementwise: bool = False
+    equivariant: bool = False
+
+    def __init_subclass__(cls) -> None:
+        declared = vars(cls).get("needs", frozenset())
+        if not isinstance(declared, property):
+            check_needs(cls.__name__, declared)
+
+    @abstractmethod
+    def score(self, signals: Signals) -> dict[str, Tensor]:
+        """One score per weight: the keys of `signals.weights`, in their order.
+
+        Shapes equal those of the weights, or broadcast to them. Asking twice gives the same
+        scores. Raises MissingSignal if a need was not gathered.
+        """
+
+    def observe(self, signals: Signals) -> None:
+        """Take in one step; called once per observed step, and only if `accumulates`.
+
+        A step that is both scored and observed is scored first. A parameter that this step has
+        no signal of is skipped.
+        """
+        return None
+
+    def reset(self) -> None:
+        """Forget all observed steps."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `observe` has gathered: a copy, of tensors and plain values only."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved state; it is checked first and never changed.
+
+        Raises:
+            ValueError: The state does not fit this scorer.
+        """
+        if state:
+            raise ValueError(f"{self!r} keeps no state, but was given {sorted(state)}.")
+
+    @classmethod
+    def examples(cls) -> tuple[Scorer, ...]:
+        """Scorers of this class to run the contract test on; override if arguments are needed."""
+        return (cls(),)
+
+
+def check_needs(owner: str, needs: object) -> None:
+    """Raise TypeError unless `needs` is a frozenset of names from NEEDS.
+
+    >>> check_needs("Mine", frozenset({"gradients"}))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    TypeError: Mine.needs holds 'gradients'; valid are ['activations', ...]. ...'grads'?
+    """
+    if not isinstance(needs, frozenset):
+        raise TypeError(f"{owner}.needs must be a frozenset of names, got {needs!r}.")
+    for need in sorted(needs - NEEDS, key=str):
+        near = difflib.get_close_matches(str(need), sorted(NEEDS), n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"{owner}.needs holds {need!r}; valid are {sorted(NEEDS)}.{hint}")
+
+
+def check_scorer_argument(owner: str, argument: str, value: object) -> None:
+    """Raise TypeError unless `value` is a scorer; a class is told apart from its instance."""
+    if isinstance(value, Scorer):
+        return
+    if isinstance(value, type) and issubclass(value, Scorer):
+        raise TypeError(
+            f"{owner}({argument}={value.__name__}): {argument} must be a scorer, not its class. "
+            f"Did you mean {value.__name__}()?"
+        )
+    raise TypeError(f"{owner}({argument}={value!r}): {argument} must be a scorer.")
+
+
+def one_anchor(owner: str, scorers: Iterable[Scorer]) -> str | None:
+    """The kept point that these scorers share; two different ones raise ValueError."""
+    points = sorted({scorer.anchor for scorer in scorers if scorer.anchor is not None})
+    if len(points) > 1:
+        raise ValueError(
+            f"{owner}: its scorers need different kept points, {points}; there can be only one."
+        )
+    return points[0] if points else None
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """float32 in place of a shorter float: products and sums of those under- and overflow.
+
+    >>> import torch
+    >>> widened(torch.tensor([1e-4], dtype=torch.float16)).square().item() > 0
+    True
+    """
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
