@@ -55,8 +55,9 @@ def exponential(a: float, b: float, ratio: float = 0.01) -> Exponential:
     """`b + (a - b) (ratio^p - ratio) / (1 - ratio)`, for progress p: geometric.
 
     Defined for any a and b, also 0: ratio^p falls by the same factor in equal times, from
-    1 to `ratio`, and is then shifted and scaled. The value itself falls geometrically when ratio = b / a. What is left awake falls geometrically when
-    ratio = (1 - b) / (1 - a), as it does when each round takes the same share of the rest.
+    1 to `ratio`, and is then shifted and scaled. The value itself falls geometrically when
+    ratio = b / a. What is left awake falls geometrically when ratio = (1 - b) / (1 - a), as
+    it does when each round takes the same share of the rest.
     A ratio above 1 starts slowly and ends fast.
 
     Raises:

@@ -158,7 +158,7 @@ def as_time(value: str | Time, owner: str) -> Time:
             return Time.parse(value)
         except ValueError as error:
             raise ValueError(f"{owner}: {error}") from None
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         raise TypeError(f"{owner}: {value} has no unit; write '{value}it' or '{value}ep'.")
     raise TypeError(f"{owner}: {value!r} ({type(value).__name__}) is not a time. {_FORMS}")
 
