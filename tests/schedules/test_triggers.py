@@ -66,6 +66,7 @@ def test_fires_at(trigger: Trigger, steps: list[int]) -> None:
         (every("5000it"), None),  # not one firing in this run
         (once("5ep"), (500, 500)),
         (at("7it", "0it", "3ep"), (0, 300)),
+        (at("3ep", "7it"), (7, 300)),
         (after("2ep"), (200, 1000)),
         (before("2ep"), (0, 199)),
         (cooldown("1ep"), None),
