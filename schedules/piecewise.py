@@ -97,11 +97,8 @@ class Cyclic(Curve):
 
     def value(self, progress: float) -> float:
         """Up and down between low and high, exact at each turn."""
-        halves = 2 * self.cycles * progress
-        nearest = round(halves)
-        if abs(halves - nearest) <= EDGE:
-            return self.high if nearest % 2 else self.low
-        done = (1 - math.cos(math.pi * halves)) / 2
+        # Near a turn the cosine is flat and rounds to exactly 1 or -1.
+        done = (1 - math.cos(2 * math.pi * self.cycles * progress)) / 2
         value = self.low * (1 - done) + self.high * done
         return min(max(value, min(self.low, self.high)), max(self.low, self.high))
 
