@@ -113,7 +113,7 @@ class AndMask:
 
 
 def and_(tensor: Tensor, mask: AndMask) -> None:
-    """tensor AND mask, in place: +0.0 where the mask is clear, every other bit untouched.
+    """X = X AND mask, in place: +0.0 where the mask is clear, every other bit untouched.
 
     Sparse COO tensors keep their indices; entries of masked positions become +0.0.
 
@@ -161,7 +161,7 @@ def fill_where_(tensor: Tensor, bits: Tensor, value: float, expander: Expander) 
 
 
 def copy_where_(tensor: Tensor, source: Tensor, bits: Tensor, expander: Expander) -> None:
-    """tensor[bits] = source where the bit is set, bit for bit, in place; both of one shape and type."""
+    """tensor[bits] = source[bits], bit for bit, in place; both of one shape and type."""
     other = source.detach().view(word_dtype(source.dtype))
     flat = other.contiguous().view(-1)
     at = 0

@@ -13,7 +13,7 @@ from sleepengine.errors import UnknownNameError, did_you_mean
 
 @final
 class Member(NamedTuple):
-    """One named parameter of one optimizer; the group is an index, since loading replaces groups."""
+    """One named parameter of one optimizer; `group` is an index, since loading replaces groups."""
 
     name: str
     param: Parameter

@@ -18,7 +18,7 @@ from torch import Tensor
 
 @final
 class StateKind(Enum):
-    """FIRST: where to go. SECOND: how large steps are. The rest is shared by entries, left alone."""
+    """FIRST: where to go. SECOND: how large steps are. The others are shared and left alone."""
 
     FIRST = "first moment"
     SECOND = "second moment"
@@ -139,7 +139,7 @@ def refill_after(rule: StateRule, group: Mapping[str, Any], dtype: torch.dtype) 
     float32 comes to e^-60, about 60 / (1 - beta) steps.
 
     >>> refill_after(TABLE["exp_avg_sq"], {"betas": (0.9, 0.999)}, torch.float32)
-    60230
+    60232
     >>> refill_after(TABLE["sum"], {}, torch.float32) is None
     True
     """

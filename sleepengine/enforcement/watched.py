@@ -1,0 +1,184 @@
+"""One parameter under watch: its gradient is masked, its sleeping and frozen entries are kept."""
+
+from __future__ import annotations
+
+import weakref
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.utils.hooks import RemovableHandle
+
+from sleepengine.enforcement.bit_masks import AndMask, Expander, and_
+from sleepengine.masks import bits as packed
+from sleepengine.masks.parking import Parked
+
+
+@final
+class Watched:
+    """A parameter with inactive entries, or one whose dense gradient is wanted.
+
+    It is itself the hook that runs after a gradient was accumulated, so that clipping, gradient
+    scaling and everything else after backward see the gradient of the awake network.
+
+    Attributes:
+        trainable: keeps gradient entries that are awake and not frozen; None keeps all.
+        awake: keeps value entries that are awake; None keeps all.
+        frozen: values of frozen entries that are awake, as they must stay; None = there are none.
+        value_version: the parameter's version at our last look; another one is a write by others.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_capturing",
+        "_dense",
+        "_grad",
+        "_grad_version",
+        "_handle",
+        "_inactive",
+        "awake",
+        "frozen",
+        "name",
+        "param",
+        "trainable",
+        "value_version",
+    )
+
+    def __init__(self, name: str, param: Parameter) -> None:
+        self.name = name
+        self.param = param
+        self.trainable: AndMask | None = None
+        self.awake: AndMask | None = None
+        self.frozen: Parked | None = None
+        self.value_version = param._version
+        self._handle: RemovableHandle | None = None
+        # The gradient that we masked last, and its version then: unchanged means still masked.
+        self._grad: weakref.ref[Tensor] | None = None
+        self._grad_version = -1
+        self._capturing = False
+        self._dense: Tensor | None = None
+        self._inactive: AndMask | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """True when there is nothing left to do for this parameter."""
+        return self.trainable is None and not self._capturing
+
+    def register(self) -> None:
+        """Run after every accumulation from now on; a parameter without gradient waits."""
+        if self._handle is None and self.param.requires_grad:
+            self._handle = self.param.register_post_accumulate_grad_hook(self)
+
+    def remove(self) -> None:
+        """Run no more."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def set_masks(
+        self,
+        trainable: Tensor | None,
+        asleep: Tensor | None,
+        expander: Expander,
+        lean: bool,
+    ) -> None:
+        """New masks: packed bits of the entries that may train, and of those asleep."""
+        self._inactive = None
+        self._grad = None
+        if trainable is None:
+            self.trainable = self.awake = None
+            return
+        self.trainable = AndMask(trainable, self.param, expander, lean=lean)
+        if asleep is None:
+            self.awake = None
+            return
+        awake = packed.bit_not(asleep, self.param.numel())
+        if torch.equal(awake, trainable):
+            self.awake = self.trainable
+        else:
+            self.awake = AndMask(awake, self.param, expander, lean=lean)
+
+    def __call__(self, param: Parameter) -> None:
+        """Mask the gradient that was just accumulated, after taking the dense one if wanted."""
+        grad = param.grad
+        if grad is None:  # a hook before ours has stepped and cleared it
+            return
+        if self._capturing:
+            self._capture(grad)
+        if self.trainable is not None:
+            and_(grad, self.trainable)
+        self._grad = weakref.ref(grad)
+        self._grad_version = grad._version
+
+    def mask_gradient(self, always: bool = False) -> None:
+        """Mask the pending gradient, unless it is the one that we left behind."""
+        grad = self.param.grad
+        if grad is None:
+            return
+        known = self._grad is not None and self._grad() is grad
+        if self._capturing and self._dense is None:
+            self._capture(grad)
+        if self.trainable is None or (known and not always and grad._version == self._grad_version):
+            return
+        and_(grad, self.trainable)
+        self._grad = weakref.ref(grad)
+        self._grad_version = grad._version
+
+    def repair(self, asleep: bool = True, frozen: bool = True) -> None:
+        """Sleeping entries +0.0 again, frozen entries their kept values again."""
+        if asleep and self.awake is not None:
+            and_(self.param, self.awake)
+        if frozen and self.frozen is not None:
+            self.frozen.fill_into(self.param, self.frozen.bits)
+
+    def keep_frozen(self, bits: Tensor | None, anew: bool, dense: bool) -> None:
+        """Keep the values of these frozen entries; those kept already stay, unless `anew`."""
+        if bits is None or not packed.any_set(bits):
+            self.frozen = None
+            return
+        if self.frozen is None or anew:
+            param = self.param
+            self.frozen = Parked(param.shape, param.dtype, dense=dense, device=param.device)
+        held = self.frozen.bits
+        self.frozen.discard(packed.bit_andnot(held, bits))
+        self.frozen.put(self.param, packed.bit_andnot(bits, held))
+
+    def arm(self) -> None:
+        """Keep the dense gradient of the backward passes from now on."""
+        self._capturing = True
+        self._dense = None
+
+    def disarm(self) -> None:
+        """Forget the dense gradient."""
+        self._capturing = False
+        self._dense = self._inactive = None
+
+    def dense_gradient(self) -> Tensor | None:
+        """The dense gradient since `arm`; None when no backward reached the parameter."""
+        return self._dense
+
+    def _capture(self, grad: Tensor) -> None:
+        """Add this micro-batch's gradient of masked entries to those of earlier ones.
+
+        At awake entries the gradient is the sum so far. At masked entries earlier micro-batches
+        were cleared, so it is this micro-batch's part alone, and the sum is kept here.
+        """
+        now = grad.detach().to_dense() if grad.is_sparse else grad.detach()
+        if self._dense is None or not self._continues(grad):
+            self._dense = now.clone()
+            return
+        if self.trainable is None:
+            self._dense.copy_(now)
+            return
+        if self._inactive is None:
+            bits = packed.bit_not(self.trainable.bits, grad.numel())
+            self._inactive = AndMask(bits, self._dense, self.trainable.expander, lean=True)
+        and_(self._dense, self._inactive)
+        self._dense.add_(now)
+
+    def _continues(self, grad: Tensor) -> bool:
+        """True when this accumulation, and nothing else, was added to the gradient we masked."""
+        if self._grad is None or self._grad() is not grad:
+            return False
+        return grad.is_sparse or grad._version == self._grad_version + 1
