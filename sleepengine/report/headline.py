@@ -1,0 +1,104 @@
+"""The result of a run in a few sentences, with numbers."""
+
+from __future__ import annotations
+
+from sleepengine.report.rows import (
+    LevelRow,
+    arms,
+    awake_share,
+    by_seed,
+    level_rows,
+    test_accuracy,
+)
+from sleepengine.report.run_data import RunData
+from sleepengine.report.statistics import Interval, mean_interval, paired_difference
+from sleepengine.report.words import arm_name, digits_for, interval_text, share
+
+
+def headline(run: RunData) -> tuple[str, ...]:
+    """Sentences, the most important first; never empty."""
+    if not run.results:
+        return ("No network has been trained to the end yet.",)
+    body = _lottery(run) if run.meta.experiment == "lottery" else _train(run)
+    return (*body, *_spread(run), *_unfinished(run))
+
+
+def _percent(run: RunData, interval: Interval | None) -> str:
+    return f"{interval_text(interval, digits_for(run))}%" if interval else "an unknown accuracy"
+
+
+def _train(run: RunData) -> tuple[str, ...]:
+    values = [v for r in run.results if (v := test_accuracy(r)) is not None]
+    accuracy = mean_interval(values) if values else None
+    awake = share(awake_share(run.results))
+    weights = "all weights" if awake == "100%" else f"{awake} of the weights"
+    return (
+        f"With {weights} awake the network reaches {_percent(run, accuracy)} on the test data.",
+    )
+
+
+def _lottery(run: RunData) -> tuple[str, ...]:
+    first, *others = arms(run)
+    rows = [row for row in level_rows(run) if first in row.cells]
+    if not rows:
+        return ("No network has a test accuracy.",)
+    last = next(
+        (row for row in reversed(rows) if all(arm in row.cells for arm in others)), rows[-1]
+    )
+    rivals = [
+        f"{arm_name(arm)} {_percent(run, last.cells[arm])}" for arm in others if arm in last.cells
+    ]
+    reached = ", ".join(
+        [f"the {arm_name(first)} reaches {_percent(run, last.cells[first])}", *rivals]
+    )
+    sentence = f"At {share(last.awake)} of the weights {reached}."
+    if rows[0].level == 0 and last.level > 0:
+        whole = _percent(run, rows[0].cells[first])
+        sentence = f"{sentence[:-1]}; with all weights the network reaches {whole}."
+    gaps = [_gap(run, first, arm, last) for arm in others if arm in last.differences]
+    return (sentence, *_smallest(run, first, rows), *gaps)
+
+
+def _gap(run: RunData, first: str, other: str, row: LevelRow) -> str:
+    gap = row.differences[other]
+    start = f"Seed by seed at {share(row.awake)}, {arm_name(first)} minus {arm_name(other)} is "
+    points = f"{interval_text(gap, digits_for(run), signed=True)} points"
+    if gap.half_width is None:
+        return f"{start}{points} (one seed, so nothing is said about chance)."
+    clear = gap.low > 0.0 or gap.high < 0.0
+    verdict = "the interval leaves out zero" if clear else "the interval includes zero"
+    return f"{start}{points}: {verdict}."
+
+
+def _smallest(run: RunData, first: str, rows: list[LevelRow]) -> tuple[str, ...]:
+    """The sparsest level down to which the first arm is never measurably below level 0."""
+    if rows[0].level != 0:
+        return ()
+    dense = by_seed(run, first, 0, test_accuracy)
+    best = rows[0]
+    for row in rows[1:]:
+        gap = paired_difference(by_seed(run, first, row.level, test_accuracy), dense)
+        if gap is None or not gap.high >= 0.0:
+            break
+        best = row
+    if best.level == 0:
+        return ()
+    return (
+        f"Down to {share(best.awake)} of the weights the {arm_name(first)} is not measurably worse "
+        f"than the whole network ({_percent(run, best.cells[first])}).",
+    )
+
+
+def _spread(run: RunData) -> tuple[str, ...]:
+    seeds = len({result.seed for result in run.results})
+    if seeds == 1:
+        return ("One seed: there is no interval.",)
+    return (f"± is half of the 95% interval of the mean (Student's t) over {seeds} seeds.",)
+
+
+def _unfinished(run: RunData) -> tuple[str, ...]:
+    if run.finished:
+        return ()
+    done = len(run.results)
+    networks = "1 network" if done == 1 else f"{done} networks"
+    return (f"The run is {run.meta.status} with {networks} trained; the numbers may still change.",)

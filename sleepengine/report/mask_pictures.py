@@ -1,0 +1,162 @@
+"""Masks as pictures: which weights of the first layer are awake, as grids of shares in 0..1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sleepengine.errors import FileError
+from sleepengine.files import container
+from sleepengine.masks.store import MaskStore
+from sleepengine.report.records import MaskFile
+from sleepengine.report.run_data import RunData
+
+MOST_UNITS = 96
+MOST_PIXELS = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A grid of awake shares, NaN where there is nothing to show, with words for who cannot see."""
+
+    grid: Tensor
+    title: str
+    alt: str
+
+
+def load_masks(path: Path) -> MaskStore:
+    """The masks in a file of a run folder.
+
+    Raises:
+        FileError: the file is damaged or holds something else.
+    """
+    state = container.read(path, kind="masks")
+    try:
+        store = MaskStore({name: torch.Size(shape) for name, shape in state["shapes"].items()})
+        store.load_state_dict(state)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise FileError(f"{path}: these are not masks: {error}.") from error
+    return store
+
+
+def first_layer(store: MaskStore) -> str | None:
+    """Name of the first tensor that is at least 2-D."""
+    return next((name for name in store.names() if len(store.shape(name)) >= 2), None)
+
+
+def awake_of(store: MaskStore, name: str) -> Tensor:
+    """Bool tensor, True = awake."""
+    awake = store.awake(name)
+    return torch.ones(store.shape(name), dtype=torch.bool) if awake is None else awake.cpu()
+
+
+def unit_images(awake: Tensor, input_shape: Sequence[int] | None) -> Tensor | None:
+    """One image (height, width) per output unit, averaged over channels; None when there is none.
+
+    A convolution shows its kernels; a linear layer that reads a flat (channels, height, width)
+    input shows each unit's weights where their pixels are.
+
+    >>> unit_images(torch.tensor([[True, False, True, True]]), (1, 2, 2))
+    tensor([[[1., 0.],
+             [1., 1.]]])
+    """
+    values = awake.float()
+    if awake.dim() == 4:
+        return values.mean(1) if awake.shape[2] * awake.shape[3] > 1 else None
+    shape = tuple(input_shape or ())
+    if awake.dim() != 2 or len(shape) not in (2, 3) or math.prod(shape) != awake.shape[1]:
+        return None
+    return values.reshape(len(values), -1, *shape[-2:]).mean(1)
+
+
+def mosaic(images: Tensor, columns: int) -> Tensor:
+    """Images (n, height, width) side by side in rows of `columns`, with NaN lines between them.
+
+    >>> mosaic(torch.tensor([[[1.0]], [[0.0]]]), columns=2)
+    tensor([[1., nan, 0.]])
+    """
+    n, height, width = images.shape
+    rows = math.ceil(n / columns)
+    grid = images.new_full((rows * (height + 1), columns * (width + 1)), math.nan)
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        grid[top : top + height, left : left + width] = image
+    return grid[:-1, :-1]
+
+
+def shrink(grid: Tensor, most: int = MOST_PIXELS) -> Tensor:
+    """A 2-D grid averaged down to at most `most` rows and columns.
+
+    >>> shrink(torch.tensor([[1.0, 0.0, 1.0, 1.0]]), most=2)
+    tensor([[0.5000, 1.0000]])
+    """
+    size = (min(grid.shape[0], most), min(grid.shape[1], most))
+    return torch.nn.functional.adaptive_avg_pool2d(grid[None].double(), size)[0].float()
+
+
+def pictures(run: RunData) -> tuple[Picture, ...]:
+    """Pictures of the first arm and seed that has masks: each level at a glance, the last closely.
+
+    Empty when there are no mask files or no layer to draw.
+
+    Raises:
+        FileError: a mask file is damaged.
+    """
+    files = _one_story(run)
+    if not files:
+        return ()
+    stores = [load_masks(file.path) for file in files]
+    name = first_layer(stores[0])
+    if name is None:
+        return ()
+    input_shape = run.meta.data.input_shape
+    last = awake_of(stores[-1], name)
+    images = unit_images(last, input_shape)
+    if images is None:
+        flat = last.float().flatten(1)
+        words = f"{name}, level {files[-1].level}: rows are outputs, columns inputs"
+        return (_picture(shrink(flat), words, last),)
+    found = []
+    if last.dim() == 2:
+        found = [
+            _overview(awake_of(store, name), file, input_shape)
+            for store, file in _few(stores, files)
+        ]
+    shown = images[:MOST_UNITS]
+    columns = min(len(shown), max(1, round(math.sqrt(2.0 * len(shown)))))
+    which = f"{len(shown)} of {len(images)} units" if len(shown) < len(images) else "all units"
+    words = f"{name}, level {files[-1].level}: incoming weights of {which}"
+    return (*found, _picture(mosaic(shown, columns), words, last))
+
+
+def _one_story(run: RunData) -> list[MaskFile]:
+    """The mask files of one arm and one seed, by level."""
+    order = {arm: i for i, arm in enumerate(run.meta.arms)}
+    files = sorted(run.masks, key=lambda f: (order.get(f.arm, len(order)), f.seed, f.level))
+    return [f for f in files if (f.arm, f.seed) == (files[0].arm, files[0].seed)]
+
+
+def _few(
+    stores: Sequence[MaskStore], files: Sequence[MaskFile], most: int = 8
+) -> list[tuple[MaskStore, MaskFile]]:
+    """At most `most` levels, evenly spread, with the first and the last among them."""
+    n = len(files)
+    picked = sorted({round(i * (n - 1) / max(1, min(most, n) - 1)) for i in range(min(most, n))})
+    return [(stores[i], files[i]) for i in picked]
+
+
+def _overview(awake: Tensor, file: MaskFile, input_shape: Sequence[int] | None) -> Picture:
+    images = unit_images(awake, input_shape)
+    assert images is not None  # the caller saw the last level's images, and shapes never change
+    return _picture(images.mean(0), f"level {file.level}", awake)
+
+
+def _picture(grid: Tensor, title: str, awake: Tensor) -> Picture:
+    kept = awake.double().mean().item()
+    alt = f"Mask picture, {title}; {100 * kept:.1f}% of these weights are awake."
+    return Picture(grid, title, alt)

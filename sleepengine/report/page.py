@@ -1,0 +1,199 @@
+"""One self-contained HTML page for a run, and one for several runs side by side."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sleepengine.errors import SetupError
+from sleepengine.files import atomic
+from sleepengine.report.charts import (
+    accuracy_chart,
+    compare_chart,
+    learning_charts,
+    speed_chart,
+    training_charts,
+)
+from sleepengine.report.headline import headline
+from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
+from sleepengine.report.mask_pictures import Picture, pictures
+from sleepengine.report.plots import Plot, png
+from sleepengine.report.rows import best_step, level_rows
+from sleepengine.report.run_data import RunData
+from sleepengine.report.tables import Cells, compare_cells, result_cells
+from sleepengine.report.words import arm_name, count, duration, plain, share
+
+MOST_JOURNAL_ROWS = 200
+_TEMPLATES = ("page.html.j2", "compare.html.j2", "base.html.j2", "parts.html.j2", "page.css")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing as the page wants it: SVG with its names escaped, a caption, words for the ear."""
+
+    svg: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture as a data address."""
+
+    address: str
+    title: str
+    alt: str
+    width: int
+    height: int
+
+
+def write_report(run_path: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page of a run and return its path, `RUN/report.html` unless `out` says otherwise.
+
+    Raises:
+        FileError: the run folder is damaged, or the page cannot be written.
+        SetupError: matplotlib or jinja2 is not installed.
+    """
+    run = RunData.load(run_path)
+    return _write(render_page(run), Path(out) if out else run.path / "report.html")
+
+
+def write_compare(run_paths: Sequence[str | Path], out: str | Path) -> Path:
+    """Write a page that sets several runs side by side and return its path.
+
+    Raises:
+        FileError: a run folder is damaged, or the page cannot be written.
+        SetupError: matplotlib or jinja2 is not installed.
+    """
+    return _write(render_compare([RunData.load(path) for path in run_paths]), Path(out))
+
+
+def render_page(run: RunData) -> str:
+    """The page of one run; the same run gives the same text."""
+    cells = result_cells(run)
+    return _render(
+        "page.html.j2",
+        {
+            "meta": run.meta,
+            "title": plain(run.meta.name),
+            "headline": headline(run),
+            "facts": _facts(run),
+            "table": cells,
+            "has_results": bool(run.results),
+            "charts": _charts(run),
+            "pictures": [_image(picture) for picture in pictures(run)],
+            "journal": _journal(run),
+            "journal_total": count(len(run.journal)),
+            "journal_total_number": len(run.journal),
+            "journal_shown": min(len(run.journal), MOST_JOURNAL_ROWS),
+            "config": run.config,
+        },
+    )
+
+
+def render_compare(runs: Sequence[RunData]) -> str:
+    """The page of several runs."""
+    drawn = [_chart(compare_chart(runs))] if any(run.results for run in runs) else []
+    title = f"{len(runs)} runs compared"
+    stories = [(plain(run.meta.name), run.meta.status, headline(run)) for run in runs]
+    return _render(
+        "compare.html.j2",
+        {"title": title, "table": compare_cells(runs), "charts": drawn, "stories": stories},
+    )
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise SetupError(
+            'Reports need jinja2, which is missing: pip install "sleepengine[report]"'
+        ) from error
+    folder = resources.files("sleepengine.report")
+    sources = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in _TEMPLATES}
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(sources),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(values)
+
+
+def _write(page: str, out: Path) -> Path:
+    target = out / "report.html" if out.is_dir() else out
+    atomic.write(target, [page.encode("utf-8")])
+    return target
+
+
+def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
+    meta, data, model = run.meta, run.meta.data, run.meta.model
+    shape = " × ".join(str(size) for size in data.input_shape) if data.input_shape else ""
+    examples = (
+        f"{count(data.train)} training, {count(data.valid)} validation, {count(data.test)} test"
+    )
+    weights = f"{count(model.parameters)} parameters, {count(model.maskable)} may sleep"
+    facts = (
+        ("Data", f"{data.name}: {examples}" + (f"; input {shape}" if shape else "")),
+        ("Model", f"{model.name}: {weights}"),
+        ("Arms", ", ".join(arm_name(arm) for arm in meta.arms)),
+        ("Seeds", ", ".join(str(seed) for seed in meta.seeds)),
+        ("Started", meta.started),
+        ("Finished", meta.finished or "not yet"),
+        ("Took", f"{duration(meta.seconds)} on {meta.device}"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in meta.versions.items())),
+        ("Configuration", f"SHA-256 {meta.config_sha256[:16]}"),
+    )
+    return tuple((name, plain(value)) for name, value in facts if value)
+
+
+def _charts(run: RunData) -> dict[str, list[Chart]]:
+    """Charts by section; a section without anything to show is an empty list."""
+    lottery = run.meta.experiment == "lottery"
+    results: list[Plot] = []
+    if lottery and run.results:
+        results.append(accuracy_chart(run))
+        if any(row.cells for row in level_rows(run, best_step)):
+            results.append(speed_chart(run))
+    curves: Sequence[Plot] = ()
+    layers: Sequence[Plot] = ()
+    if run.curves:
+        curves = learning_charts(run) if lottery else training_charts(run)
+        layers = [layers_chart(run), bars_chart(run) if lottery else sparsity_chart(run)]
+    return {
+        "results": [_chart(plot) for plot in results],
+        "curves": [_chart(plot) for plot in curves],
+        "layers": [_chart(plot) for plot in layers],
+    }
+
+
+def _chart(plot: Plot) -> Chart:
+    return Chart(plot.inline_svg(), plot.caption, plot.alt)
+
+
+def _image(picture: Picture) -> Image:
+    data = base64.b64encode(png(picture.grid)).decode("ascii")
+    height, width = picture.grid.shape
+    words = plain(picture.title)
+    return Image(f"data:image/png;base64,{data}", words, plain(picture.alt), width, height)
+
+
+def _journal(run: RunData) -> tuple[Cells, ...]:
+    return tuple(
+        (
+            arm_name(line.arm),
+            str(line.seed),
+            str(line.level),
+            count(line.step),
+            plain(line.rule),
+            plain(line.action),
+            count(line.changed),
+            share(line.fraction),
+        )
+        for line in run.journal[:MOST_JOURNAL_ROWS]
+    )

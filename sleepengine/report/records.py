@@ -1,0 +1,121 @@
+"""The lines and the header of a run folder as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Name of the data set, examples in each part, shape of one input, number of classes."""
+
+    name: str
+    train: int
+    valid: int
+    test: int
+    input_shape: tuple[int, ...] | None = None
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Name of the model, number of parameters, number of those that may sleep."""
+
+    name: str
+    parameters: int
+    maskable: int
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The content of `run.json`."""
+
+    name: str
+    experiment: Literal["train", "lottery"]
+    status: Literal["running", "finished", "interrupted", "failed"]
+    started: str
+    seconds: float
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...]
+    data: DataFacts
+    model: ModelFacts
+    versions: Mapping[str, str]
+    config_sha256: str
+    device: str
+    format: int
+    finished: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained network. `awake` is the share of maskable weights awake at the end, 0 to 1."""
+
+    arm: str
+    seed: int
+    level: int
+    awake: float
+    awake_count: int
+    maskable: int
+    test_accuracy: float | None
+    test_loss: float | None
+    valid_accuracy: float | None
+    valid_loss: float | None
+    best_valid_step: int | None
+    best_valid_accuracy: float | None
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation during training. `layers` holds the awake share of each tensor."""
+
+    arm: str
+    seed: int
+    level: int
+    step: int
+    epoch: float
+    train_loss: float | None
+    valid_loss: float | None
+    valid_accuracy: float | None
+    awake: float
+    layers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TensorChange:
+    """What one action did to one tensor, and how the tensor stands after it."""
+
+    changed: int
+    asleep: int
+    frozen: int
+    total: int
+
+
+@dataclass(frozen=True)
+class JournalLine:
+    """One action of one rule. `fraction` is the sleeping share after it, 0 to 1."""
+
+    arm: str
+    seed: int
+    level: int
+    step: int
+    epoch: float
+    rule: str
+    action: str
+    changed: int
+    fraction: float
+    tensors: Mapping[str, TensorChange]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """The masks of one trained network; the file itself is read only when asked for."""
+
+    arm: str
+    seed: int
+    level: int
+    path: Path
