@@ -69,6 +69,16 @@ def gather(flat: Tensor, bits: Tensor) -> Tensor:
     return flat.index_select(0, packed.nonzero(bits, flat.numel()))
 
 
+def places(part: Tensor, whole: Tensor, numel: int) -> Tensor:
+    """Where the entries of `part` stand among those of `whole`, both packed, `part` within `whole`.
+
+    >>> places(torch.tensor([4], dtype=torch.uint8), torch.tensor([7], dtype=torch.uint8), 3)
+    tensor([2])
+    """
+    inside = packed.unpack(part, (numel,))[packed.unpack(whole, (numel,))]
+    return inside.nonzero().view(-1)
+
+
 def move_(
     source: Tensor, target: Tensor, bits: Tensor, *, clear_source: bool, target_is_zero: bool
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sleepengine.errors import SetupError, StateError
+from sleepengine.errors import SetupError
 from sleepengine.masks import bits as packed
 from sleepengine.masks.bit_values import (
     check_bits,
@@ -17,10 +17,11 @@ from sleepengine.masks.bit_values import (
     integer_view,
     move_,
     move_to_new_,
+    places,
     row_major,
     write_back,
 )
-from sleepengine.masks.saved import read_bits, read_values, section
+from sleepengine.masks.saved import read_parked
 
 
 @final
@@ -34,8 +35,7 @@ class Parked:
     Args:
         shape: shape of the tensor.
         dtype: its dtype (any real one).
-        dense: speed (True) or memory (False).
-        device: where the values are kept.
+        dense, device: speed (True) or memory (False), and where the values are kept.
 
     Raises (every call):
         SetupError: a tensor of another shape or dtype, or bits that are not parked.
@@ -60,6 +60,7 @@ class Parked:
         if dtype.is_complex:
             integer_view(torch.empty(0, dtype=dtype))
         self.shape = torch.Size(shape)
+        self._numel = self.shape.numel()
         self.dtype = dtype
         self.dense = dense
         self.device = torch.device(device)
@@ -69,9 +70,7 @@ class Parked:
     @property
     def bits(self) -> Tensor:
         """Packed bits of the entries parked; never to be written into."""
-        if self._bits is None:
-            return packed.empty(self.shape.numel(), self.device)
-        return self._bits
+        return packed.empty(self._numel, self.device) if self._bits is None else self._bits
 
     @property
     def nbytes(self) -> int:
@@ -94,7 +93,7 @@ class Parked:
             return torch.empty(0, dtype=self.dtype, device=self.device)
         if self.dense:
             return gather(self._values, wanted).view(self.dtype)
-        return self._values.index_select(0, self._places(wanted, self.bits)).view(self.dtype)
+        return self._values.index_select(0, places(wanted, self.bits, self._numel)).view(self.dtype)
 
     def take(self, bits: Tensor) -> Tensor:
         """`get`, and the entries are parked no more."""
@@ -162,14 +161,7 @@ class Parked:
         Raises:
             StateError: shape, dtype, bits, count or values do not fit; nothing was changed.
         """
-        parts = section(state, ["shape", "dtype", "mask", "values"], where)
-        if parts["shape"] != list(self.shape) or parts["dtype"] != str(self.dtype):
-            raise StateError(
-                f"{where}: {parts['dtype']} of shape {parts['shape']} was saved, "
-                f"{self.dtype} of shape {list(self.shape)} is here"
-            )
-        bits = read_bits(parts["mask"], self.shape.numel(), f"{where}['mask']")
-        values = read_values(parts["values"], self.dtype, parts["mask"]["count"], where)
+        bits, values = read_parked(state, self.shape, self.dtype, where)
         self._bits = self._values = None
         if packed.any_set(bits):
             self._merge(integer_view(values.to(self.device, copy=True)), bits.to(self.device))
@@ -198,8 +190,7 @@ class Parked:
         wanted = self._parked_bits(bits)
         if self._values is None or not packed.any_set(wanted):
             return
-        flat = row_major(view)
-        cleared = False
+        flat, cleared = row_major(view), False
         if self.dense and view.device == self.device:
             if target_is_zero and torch.equal(wanted, self.bits):
                 flat.bitwise_or_(self._values)
@@ -216,8 +207,7 @@ class Parked:
 
     def _merge(self, values: Tensor, bits: Tensor) -> None:
         """Keep integer values at the bits, over what was kept of the same entries."""
-        numel, old = self.shape.numel(), self.bits
-        union = packed.bit_or(old, bits)
+        numel, old, union = self._numel, self.bits, packed.bit_or(self.bits, bits)
         if self.dense:
             if self._values is None:
                 self._values = torch.zeros(numel, dtype=values.dtype, device=self.device)
@@ -226,8 +216,8 @@ class Parked:
             self._values = values
         else:
             merged = values.new_empty(packed.count(union))
-            merged.index_copy_(0, self._places(old, union), self._values)
-            merged.index_copy_(0, self._places(bits, union), values)
+            merged.index_copy_(0, places(old, union, numel), self._values)
+            merged.index_copy_(0, places(bits, union, numel), values)
             self._values = merged
         self._bits = union
 
@@ -239,18 +229,13 @@ class Parked:
             self._bits = self._values = None
             return
         if not self.dense:
-            self._values = self._values.index_select(0, self._places(left, self.bits))
+            self._values = self._values.index_select(0, places(left, self.bits, self._numel))
         elif not cleared:
             clear_(self._values, gone)
         self._bits = left
 
-    def _places(self, part: Tensor, whole: Tensor) -> Tensor:
-        """Where the entries of `part` stand among those of `whole`, in flat index order."""
-        shape = (self.shape.numel(),)
-        return packed.unpack(part, shape)[packed.unpack(whole, shape)].nonzero().view(-1)
-
     def _here(self, bits: Tensor) -> Tensor:
-        check_bits(bits, self.shape.numel())
+        check_bits(bits, self._numel)
         return bits.to(self.device)
 
     def _parked_bits(self, bits: Tensor) -> Tensor:
@@ -269,5 +254,5 @@ class Parked:
                 f"these values belong to {self.dtype} of shape {tuple(self.shape)}, "
                 f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
             )
-        check_bits(bits, self.shape.numel())
+        check_bits(bits, self._numel)
         return integer_view(tensor)

@@ -49,6 +49,24 @@ def read_bits(entry: object, numel: int, where: str) -> Tensor:
     return bits.detach().clone()
 
 
+def read_parked(
+    state: object, shape: torch.Size, dtype: torch.dtype, where: str
+) -> tuple[Tensor, Tensor]:
+    """(packed bits, values) of saved parked values, checked against the tensor's shape and dtype.
+
+    Raises:
+        StateError: shape, dtype, bits, count or values do not fit.
+    """
+    parts = section(state, ["shape", "dtype", "mask", "values"], where)
+    if parts["shape"] != list(shape) or parts["dtype"] != str(dtype):
+        raise StateError(
+            f"{where}: {parts['dtype']} of shape {parts['shape']} was saved, "
+            f"{dtype} of shape {list(shape)} is here"
+        )
+    bits = read_bits(parts["mask"], shape.numel(), f"{where}['mask']")
+    return bits, read_values(parts["values"], dtype, packed.count(bits), where)
+
+
 def read_values(values: object, dtype: torch.dtype, count: int, where: str) -> Tensor:
     """A 1-D tensor of that dtype and length, checked; the tensor itself, not a copy.
 

@@ -29,8 +29,8 @@ class MaskStore:
     An entry is awake when it is awake on every layer (weights, nodes), and trainable when it is
     awake and frozen on no layer. Each call touches the layer of its choice alone and returns what
     changed effectively: sleeping what already sleeps on another layer changes nothing that can be
-    seen, and waking one of two layers wakes nothing yet. Freezing does not depend on sleep. An
-    entry that belongs to several nodes must stay in the choice's complement until the last wakes.
+    seen, and waking one of two layers wakes nothing yet. Freezing does not depend on sleep. The
+    caller leaves an entry out of the nodes to wake while another node that owns it sleeps.
 
     Args:
         shapes: parameter name -> shape.
@@ -51,9 +51,7 @@ class MaskStore:
     """
 
     def __init__(
-        self,
-        shapes: Mapping[str, torch.Size],
-        devices: Mapping[str, torch.device] | None = None,
+        self, shapes: Mapping[str, torch.Size], devices: Mapping[str, torch.device] | None = None
     ) -> None:
         self._known = Known(shapes, devices)
         self._planes = Planes()
@@ -219,8 +217,7 @@ class MaskStore:
         """Replace masks and snapshots by a saved state, after all of it was checked.
 
         Raises:
-            StateError: names, shapes, dtypes, lengths, padding or counts do not fit; nothing
-                was changed.
+            StateError: names, shapes, dtypes, lengths, padding or counts do not fit.
         """
         parts = section(state, ["format", "shapes", "masks", "snapshots"], "mask state")
         if parts["format"] != _FORMAT:
@@ -233,13 +230,7 @@ class MaskStore:
         self._planes, self._kept = planes, kept
 
     def digest(self) -> str:
-        """Sha256 over names, shapes and bits of every layer, whatever their order and device.
-
-        >>> a, b = MaskStore({"w": torch.Size([4])}), MaskStore({"w": torch.Size([4])})
-        >>> _ = a.sleep(Choice({"w": torch.tensor([True, False, False, False])}))
-        >>> a.digest() == b.digest(), a.fork().digest() == a.digest(), len(a.digest())
-        (False, True, 64)
-        """
+        """Sha256 over names, shapes and bits of every layer, whatever their order and device."""
         return self._planes.digest(self._known.shapes)
 
     def _change(
@@ -256,12 +247,10 @@ class MaskStore:
         return Choice.from_bits(changed, self._known.shapes, choice.layer)
 
     def _become(self, planes: Planes) -> Changes:
-        planes = planes.copy()
-        for name in planes.names():
-            planes.move(name, self._known.devices[name])
-        changes = changes_between(self._planes, planes, self._known.shapes)
-        self._planes = planes
-        return changes
+        old, self._planes = self._planes, planes.copy()
+        for name in self._planes.names():
+            self._planes.move(name, self._known.devices[name])
+        return changes_between(old, self._planes, self._known.shapes)
 
     def _count(self, kind: Kind, name: str | None) -> int:
         if name is not None:

@@ -1,0 +1,245 @@
+"""Names of parameters: one spelling everywhere, that of the unwrapped model."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import UninitializedParameter
+
+from sleepengine.errors import SetupError, UnknownNameError, did_you_mean
+
+_WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
+_WEIGHTED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_ATTENTION = frozenset({"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"})
+
+
+def canonical(name: str) -> str:
+    """The name without the parts that wrappers add: `module.` and `_orig_mod.`.
+
+    >>> canonical("module._orig_mod.fc1.weight"), canonical("fc1._orig_mod.weight")
+    ('fc1.weight', 'fc1.weight')
+    """
+    parts = name.split(".")
+    kept = [part for part in parts[:-1] if part not in _WRAPPER_PARTS]
+    return ".".join([*kept, parts[-1]])
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel, DistributedDataParallel and torch.compile wrappers.
+
+    >>> inner = nn.Linear(2, 2)
+    >>> unwrap(nn.DataParallel(inner)) is inner
+    True
+    """
+    while True:
+        if isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:
+            model = model.get_submodule("_orig_mod")
+        else:
+            return model
+
+
+def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name -> parameter of the unwrapped model; a tied parameter once, under its first name.
+
+    Raises:
+        SetupError: two parameters would have the same name once wrappers are left out.
+
+    >>> list(named_parameters(nn.DataParallel(nn.Linear(2, 2))))
+    ['weight', 'bias']
+    """
+    found: dict[str, nn.Parameter] = {}
+    for name, parameter in unwrap(model).named_parameters():
+        short = canonical(name)
+        if short in found:
+            raise SetupError(
+                f"two parameters are named {short!r} once wrapper parts are left out of {name!r}; "
+                "rename the submodule called 'module'"
+            )
+        found[short] = parameter
+    return found
+
+
+def aliases(model: nn.Module) -> dict[str, str]:
+    """Every further name of a tied parameter -> its first name.
+
+    >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+    >>> b.weight = a.weight
+    >>> aliases(nn.Sequential(a, b))
+    {'1.weight': '0.weight'}
+    """
+    first = {id(parameter): name for name, parameter in named_parameters(model).items()}
+    every = unwrap(model).named_parameters(remove_duplicate=False)
+    return {
+        canonical(name): first[id(parameter)]
+        for name, parameter in every
+        if canonical(name) != first[id(parameter)]
+    }
+
+
+def owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds the parameter, and the attribute it is held under.
+
+    Raises:
+        UnknownNameError: there is no such parameter.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2))
+    >>> module, attribute = owner(net, "0.weight")
+    >>> module is net[0], attribute
+    (True, 'weight')
+    """
+    wanted, valid = canonical(name), []
+    for full, module, attribute in _slots(model):
+        if full == wanted:
+            return module, attribute
+        valid.append(full)
+    raise UnknownNameError(f"there is no parameter {name!r}. {did_you_mean(name, valid)}")
+
+
+def parameter_of(model: nn.Module, layer: str) -> str:
+    """The parameter that a direct call means: a parameter's own name, or the layer's `weight`.
+
+    Raises:
+        UnknownNameError: it is neither.
+        SetupError: the layer has several weights and none is called `weight`.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2))
+    >>> parameter_of(net, "0"), parameter_of(net, "0.bias")
+    ('0.weight', '0.bias')
+    """
+    known, tied = named_parameters(model), aliases(model)
+    wanted = canonical(layer)
+    for name in (wanted, f"{wanted}.weight" if wanted else "weight"):
+        if name in known or name in tied:
+            return tied.get(name, name)
+    below = [name for name in known if name.startswith(f"{wanted}.")]
+    if below:
+        raise SetupError(
+            f"{layer!r} has no parameter called 'weight'; name one of {', '.join(below)}"
+        )
+    layers = [full.rsplit(".", 1)[0] for full in known if "." in full]
+    raise UnknownNameError(
+        f"there is no layer or parameter {layer!r}. "
+        f"{did_you_mean(layer, [*known, *dict.fromkeys(layers)])}"
+    )
+
+
+def default_scope(model: nn.Module) -> tuple[str, ...]:
+    """`weight` of Linear, Conv and attention projections: at least 2-D and trainable.
+
+    Biases, normalisations and embeddings are left out, as is a weight tied to an embedding.
+
+    >>> default_scope(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.Embedding(4, 3)))
+    ('0.weight',)
+    """
+    inside: set[int] = set()
+    outside: set[int] = set()
+    for _, module, attribute in _slots(model):
+        parameter = module._parameters[attribute]
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            outside.add(id(parameter))
+        elif (isinstance(module, _WEIGHTED) and attribute == "weight") or (
+            isinstance(module, nn.MultiheadAttention) and attribute in _ATTENTION
+        ):
+            inside.add(id(parameter))
+    return tuple(
+        name
+        for name, parameter in named_parameters(model).items()
+        if id(parameter) in inside - outside
+        and parameter.requires_grad
+        and (isinstance(parameter, UninitializedParameter) or parameter.dim() >= 2)
+    )
+
+
+def matching(model: nn.Module, patterns: str | Iterable[str]) -> tuple[str, ...]:
+    """Names that the patterns mean, in the model's order, each once.
+
+    A pattern is a parameter's name, a module's name (the weights of the default scope below it, or
+    its own `weight`), or a shell pattern such as `"*.weight"` over parameter names.
+
+    Raises:
+        UnknownNameError: a pattern matches nothing.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> matching(net, "1"), matching(net, ["*.weight", "0.bias"])
+    (('1.weight',), ('0.weight', '0.bias', '1.weight'))
+    """
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    known, tied, scope = named_parameters(model), aliases(model), default_scope(model)
+    found: set[str] = set()
+    for pattern in wanted:
+        hits = _hits(canonical(pattern), [*known, *tied], scope)
+        if not hits:
+            layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in known)
+            raise UnknownNameError(
+                f"{pattern!r} matches no parameter. {did_you_mean(pattern, [*known, *layers])}"
+            )
+        found.update(tied.get(name, name) for name in hits)
+    return tuple(name for name in known if name in found)
+
+
+def check_targets(parameters: Mapping[str, Tensor], targets: Iterable[str]) -> None:
+    """Targets hold memory of their own and have a shape.
+
+    Raises:
+        SetupError: a target shares memory with another parameter, or is not initialised yet.
+    """
+    chosen = set(targets)
+    for name in sorted(chosen):
+        if isinstance(parameters[name], UninitializedParameter):
+            raise SetupError(f"{name!r} has no shape yet; run one batch through the model first")
+    spans = sorted(_spans(parameters), key=lambda span: span[:3])
+    for i, (storage, _, end, name) in enumerate(spans):
+        for other_storage, other_start, _, other in spans[i + 1 :]:
+            if other_storage != storage or other_start >= end:
+                break
+            if chosen & {name, other}:
+                raise SetupError(
+                    f"{name!r} and {other!r} are two parameters on the same memory: what one "
+                    "does to a weight the other undoes. Tie them by assigning one Parameter to "
+                    "both modules, or leave both out of params="
+                )
+
+
+def _slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """(canonical name, module, attribute) of every place that holds a parameter."""
+    for prefix, module in unwrap(model).named_modules(remove_duplicate=False):
+        for attribute, parameter in module._parameters.items():
+            if parameter is not None:
+                full = f"{prefix}.{attribute}" if prefix else attribute
+                yield canonical(full), module, attribute
+
+
+def _hits(pattern: str, names: Sequence[str], scope: Sequence[str]) -> list[str]:
+    if pattern in names:
+        return [pattern]
+    below = [name for name in scope if name.startswith(f"{pattern}.")]
+    if below:
+        return below
+    if f"{pattern}.weight" in names:
+        return [f"{pattern}.weight"]
+    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _spans(parameters: Mapping[str, Tensor]) -> Iterator[tuple[int, int, int, str]]:
+    """(storage address, first byte, byte after the last, name) of what holds memory."""
+    for name, tensor in parameters.items():
+        if isinstance(tensor, UninitializedParameter) or not tensor.numel() or tensor.is_meta:
+            continue
+        steps = zip(tensor.shape, tensor.stride(), strict=True)
+        last = sum((size - 1) * stride for size, stride in steps)
+        start = int(tensor.storage_offset()) * tensor.element_size()
+        end = start + (last + 1) * tensor.element_size()
+        yield tensor.untyped_storage().data_ptr(), start, end, name
