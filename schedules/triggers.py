@@ -84,9 +84,16 @@ class Every(TimeTrigger):
         return now >= start and (now - start) % step == 0 and (last is None or now <= last)
 
     def window(self, clock: Clock) -> tuple[int, int | None]:
-        """From the start to `before`, else to the end of the run."""
-        start, _, last = self._grid(clock)
-        return start, clock.total_steps if last is None else last
+        """From the first firing to the last one, so that a curve ends at its end to the bit.
+
+        `every("100it", after="0it", before="250it")` fires last at 200: there a curve has
+        progress 1.
+        """
+        start, step, last = self._grid(clock)
+        end = clock.total_steps if last is None else last
+        if end is None or end < start:
+            return start, end
+        return start, end - (end - start) % step
 
     def next_after(self, clock: Clock) -> int | None:
         """The next start + k * interval."""
