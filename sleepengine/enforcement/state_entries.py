@@ -10,7 +10,7 @@ from torch import Tensor
 from sleepengine.enforcement.bit_masks import AndMask, Expander, and_, copy_where_, fill_where_
 from sleepengine.enforcement.state_table import StateRule, fresh_value, rule_for
 from sleepengine.masks import bits as packed
-from sleepengine.masks.parking import Parked
+from sleepengine.masks.parked import Parked
 
 
 @final

@@ -14,7 +14,7 @@ from sleepengine.enforcement.policies import ParkState, StatePolicy
 from sleepengine.enforcement.roster import Member, Roster
 from sleepengine.enforcement.state_entries import Entry
 from sleepengine.enforcement.state_table import StateKind, holds_history, refill_after
-from sleepengine.masks.parking import Parked
+from sleepengine.masks.parked import Parked
 
 
 @final

@@ -9,7 +9,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, optim
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from sleepengine.enforcement.roster import Roster
@@ -58,7 +57,7 @@ def needs_repair(optimizer: Optimizer, group: Mapping[str, Any], frozen: bool) -
         group: the param group as it is now.
         frozen: ask for frozen entries (a value to keep) instead of sleeping ones (zero).
 
-    >>> w = Parameter(torch.zeros(2))
+    >>> w = torch.nn.Parameter(torch.zeros(2))
     >>> adamw = optim.AdamW([w])
     >>> [needs_repair(adamw, adamw.param_groups[0], frozen) for frozen in (False, True)]
     [False, True]
@@ -93,7 +92,7 @@ class Problem:
 def problems(roster: Roster) -> list[Problem]:
     """Everything worth saying about the optimizers and the parameters, worst first.
 
-    >>> w = Parameter(torch.zeros(2))
+    >>> w = torch.nn.Parameter(torch.zeros(2))
     >>> [p.message for p in problems(Roster({"w": w}, [optim.SGD([w])]))]
     []
     """
@@ -140,8 +139,8 @@ def _of_optimizer(roster: Roster, k: int) -> list[Problem]:
         if half and not (group.get("fused") and kind in (optim.Adam, optim.AdamW)):
             found.append(
                 _warning(
-                    f"{kind.__name__} eps={group['eps']:g} is 0 in float16, so awake weights become "
-                    f"NaN where a gradient underflows: {_listed(half)}; use eps=1e-4 or float32 "
+                    f"{kind.__name__} eps={group['eps']:g} is 0 in float16, so awake weights "
+                    f"become NaN where a gradient underflows: {_listed(half)}; use eps=1e-4 or float32 "
                     "parameters with autocast"
                 )
             )

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils.hooks import RemovableHandle
 
-from sleepengine.enforcement.bit_masks import AndMask, Expander, and_
+from sleepengine.enforcement.bit_masks import AndMask, Expander, and_, restore_
 from sleepengine.masks import bits as packed
-from sleepengine.masks.parking import Parked
+from sleepengine.masks.parked import Parked
 
 
 @final
@@ -26,6 +26,7 @@ class Watched:
         trainable: keeps gradient entries that are awake and not frozen; None keeps all.
         awake: keeps value entries that are awake; None keeps all.
         frozen: values of frozen entries that are awake, as they must stay; None = there are none.
+            A buffer of full size is made of them once a step needs repair.
         value_version: the parameter's version at our last look; another one is a write by others.
     """
 
@@ -37,6 +38,7 @@ class Watched:
         "_grad_version",
         "_handle",
         "_inactive",
+        "_saved",
         "awake",
         "frozen",
         "name",
@@ -59,11 +61,19 @@ class Watched:
         self._capturing = False
         self._dense: Tensor | None = None
         self._inactive: AndMask | None = None
+        self._saved: Tensor | None = None
 
     @property
     def is_idle(self) -> bool:
         """True when there is nothing left to do for this parameter."""
         return self.trainable is None and not self._capturing
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of expanded masks and of kept frozen values."""
+        masks = {id(mask): mask.nbytes for mask in (self.trainable, self.awake) if mask}
+        saved = 0 if self._saved is None else self._saved.numel() * self._saved.element_size()
+        return sum(masks.values()) + saved + (0 if self.frozen is None else self.frozen.nbytes)
 
     def register(self) -> None:
         """Run after every accumulation from now on; a parameter without gradient waits."""
@@ -125,24 +135,35 @@ class Watched:
         self._grad = weakref.ref(grad)
         self._grad_version = grad._version
 
-    def repair(self, asleep: bool = True, frozen: bool = True) -> None:
+    def repair(self, *, asleep: bool = True, frozen: bool = True, lean: bool = False) -> None:
         """Sleeping entries +0.0 again, frozen entries their kept values again."""
+        if frozen and self.frozen is not None and self.trainable is not None and not lean:
+            if self._saved is None:
+                self._saved = torch.zeros_like(self.param, requires_grad=False)
+                self.frozen.fill_into(self._saved, self.frozen.bits)
+            restore_(self.param, self.trainable, self._saved)
+            return
         if asleep and self.awake is not None:
             and_(self.param, self.awake)
         if frozen and self.frozen is not None:
             self.frozen.fill_into(self.param, self.frozen.bits)
 
-    def keep_frozen(self, bits: Tensor | None, anew: bool, dense: bool) -> None:
+    def keep_frozen(self, bits: Tensor | None, anew: bool = False) -> None:
         """Keep the values of these frozen entries; those kept already stay, unless `anew`."""
+        self._saved = None
         if bits is None or not packed.any_set(bits):
             self.frozen = None
             return
         if self.frozen is None or anew:
             param = self.param
-            self.frozen = Parked(param.shape, param.dtype, dense=dense, device=param.device)
+            self.frozen = Parked(param.shape, param.dtype, device=param.device)
         held = self.frozen.bits
         self.frozen.discard(packed.bit_andnot(held, bits))
         self.frozen.put(self.param, packed.bit_andnot(bits, held))
+
+    def adopt_frozen(self, values: Parked) -> None:
+        """Keep these values from now on, in place of those of the parameter."""
+        self.frozen, self._saved = values, None
 
     def arm(self) -> None:
         """Keep the dense gradient of the backward passes from now on."""
@@ -179,6 +200,5 @@ class Watched:
 
     def _continues(self, grad: Tensor) -> bool:
         """True when this accumulation, and nothing else, was added to the gradient we masked."""
-        if self._grad is None or self._grad() is not grad:
-            return False
-        return grad.is_sparse or grad._version == self._grad_version + 1
+        same = self._grad is not None and self._grad() is grad
+        return same and grad._version == self._grad_version + 1

@@ -1,0 +1,284 @@
+"""Enforcement on the hooks of gradients and optimizers, for parameters with inactive entries only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from sleepengine.enforcement.bit_masks import Expander
+from sleepengine.enforcement.frozen_values import frozen_awake, read_frozen
+from sleepengine.enforcement.holding import HeldSteps
+from sleepengine.enforcement.optimizer_state import OptimizerState
+from sleepengine.enforcement.roster import Member
+from sleepengine.enforcement.verdicts import needs_repair
+from sleepengine.enforcement.watched import Watched
+from sleepengine.masks.store import MaskStore
+
+Callback = Callable[[Optimizer], None]
+_StepArguments = tuple[tuple[Any, ...], dict[str, Any]]
+_Pairs = list[tuple[Member, Watched]]
+
+
+@final
+class Enforcer:
+    """Sleeping entries stay +0.0, frozen ones keep their bits, whatever the optimizer does.
+
+    Three hooks, each for a reason. After a gradient is accumulated it is masked, so that clipping
+    and scaling see the awake network. Before a step it is masked again if somebody changed it, and
+    values written by others (`load_state_dict`) are repaired. After a step values are repaired
+    where the optimizer is not known to leave them alone, and fills of its state are renewed.
+
+    Args:
+        store: which entries are asleep and frozen.
+        state: the optimizer state; it knows the parameters and optimizers.
+        lean: keep no expanded masks and no dense buffers of frozen values.
+        mask_every_step: mask before every step even if the gradient looks untouched, for
+            communication hooks that rewrite gradients without telling autograd.
+    """
+
+    def __init__(
+        self,
+        store: MaskStore,
+        state: OptimizerState,
+        *,
+        lean: bool = False,
+        mask_every_step: bool = False,
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._roster = state.roster
+        self._lean = lean
+        self._always = mask_every_step
+        self._watched: dict[str, Watched] = {}
+        self._by_optimizer: dict[int, tuple[tuple[Member, ...], _Pairs]] = {}
+        self._held = HeldSteps()
+        self._expanders: dict[torch.device, Expander] = {}
+        self._handles: list[RemovableHandle] = []
+        self._before: Callback | None = None
+        self._after: Callback | None = None
+
+    @property
+    def is_attached(self) -> bool:
+        """True between `attach` and `detach`."""
+        return bool(self._handles)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Names of the parameters whose gradients pass through a hook now."""
+        return tuple(self._watched)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of expanded masks and kept frozen values."""
+        return sum(watched.nbytes for watched in self._watched.values())
+
+    def attach(self, before: Callback | None = None, after: Callback | None = None) -> None:
+        """Enforce from now on.
+
+        Args:
+            before: called with the optimizer before each step, when its gradients are masked.
+            after: called with the optimizer after each step, when everything is repaired.
+        """
+        if self.is_attached:
+            self.detach()
+        self._before, self._after = before, after
+        # Tracing a compiled step must not follow the hooks; the engine of torch.compile is loaded
+        # by the optimizers in any case, so this costs no import.
+        before_step = torch.compiler.disable(self._before_step)
+        after_step = torch.compiler.disable(self._after_step)
+
+        def pre(
+            optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> _StepArguments | None:
+            run = before_step if torch.compiler.is_compiling() else self._before_step
+            return run(optimizer, args, kwargs)
+
+        def post(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            run = after_step if torch.compiler.is_compiling() else self._after_step
+            run(optimizer)
+
+        for optimizer in self._roster.optimizers:
+            self._handles += [
+                optimizer.register_step_pre_hook(pre),
+                optimizer.register_step_post_hook(post),
+            ]
+        self._state.attach()
+        for watched in self._watched.values():
+            watched.register()
+        self.sync()
+
+    def detach(self) -> None:
+        """Remove every hook and forget what was kept; values and masks stay as they are."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for watched in self._watched.values():
+            watched.remove()
+        self._watched = {}
+        self._by_optimizer = {}
+        self._before = self._after = None
+
+    def sync(self, names: Iterable[str] | None = None) -> None:
+        """Follow the store after it changed: hooks where something is inactive, and only there.
+
+        Newly frozen values are captured as they are in the parameters now. Write values first.
+
+        Args:
+            names: the parameters that changed; None = all.
+        """
+        for name in self._store.names() if names is None else names:
+            trainable = self._store.trainable_bits(name)
+            if trainable is None and name not in self._watched:
+                continue
+            watched = self._watch(name)
+            asleep = self._store.asleep_bits(name)
+            watched.set_masks(trainable, asleep, self._expander(watched.param), self._lean)
+            watched.keep_frozen(frozen_awake(self._store, name))
+            watched.value_version = watched.param._version
+            self._forget_idle(watched)
+
+    def accept(self, names: Iterable[str]) -> None:
+        """Values of these parameters were written on purpose: frozen ones are captured anew."""
+        for name in names:
+            watched = self._watched.get(name)
+            if watched is not None:
+                watched.keep_frozen(frozen_awake(self._store, name), anew=True)
+                watched.value_version = watched.param._version
+
+    def repair(self, names: Iterable[str] | None = None) -> None:
+        """Write +0.0 over sleeping and kept values over frozen entries, now."""
+        for name in list(self._watched) if names is None else names:
+            watched = self._watched.get(name)
+            if watched is not None:
+                watched.repair(lean=self._lean)
+                watched.value_version = watched.param._version
+
+    def mask_pending_gradients(self, names: Iterable[str] | None = None) -> None:
+        """Mask gradients that wait for a step, after masks changed between backward and step."""
+        for name in list(self._watched) if names is None else names:
+            watched = self._watched.get(name)
+            if watched is not None:
+                watched.mask_gradient(self._always)
+
+    def arm(self, names: Iterable[str]) -> None:
+        """Keep the dense gradients of the coming backward passes, as they were before masking.
+
+        Raises:
+            UnknownNameError: there is no such parameter.
+        """
+        for name in names:
+            self._watch(name).arm()
+
+    def captured(self) -> dict[str, Tensor]:
+        """Name -> dense gradient of all backward passes since `arm`, of armed parameters.
+
+        It is what `.grad` would be without masks, before clipping and unscaling. Parameters that
+        no backward reached are absent.
+        """
+        found = {name: watched.dense_gradient() for name, watched in self._watched.items()}
+        return {name: grad for name, grad in found.items() if grad is not None}
+
+    def disarm(self) -> None:
+        """Forget the dense gradients, and the hooks that only they needed."""
+        for watched in list(self._watched.values()):
+            watched.disarm()
+            self._forget_idle(watched)
+
+    def hold_step(self, optimizer: Optimizer) -> None:
+        """The next step of the optimizer changes nothing; gradients are there again after it.
+
+        Raises:
+            SetupError: the optimizer evaluates its closure inside the step (LBFGS).
+        """
+        self._held.hold(optimizer)
+
+    def release_step(self, optimizer: Optimizer) -> None:
+        """Take `hold_step` back."""
+        self._held.release(optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Values of frozen entries, so that masks and model may be loaded in either order."""
+        kept = {n: w.frozen.state_dict() for n, w in self._watched.items() if w.frozen is not None}
+        return {"frozen_values": kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over frozen values and write them; call after the store was loaded.
+
+        Raises:
+            StateError: they do not belong to the entries that the store says are frozen.
+        """
+        loaded = read_frozen(state, self._store, self._roster)
+        self.sync()
+        for name, parked in loaded.items():
+            self._watched[name].adopt_frozen(parked)
+        self.repair()
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _StepArguments | None:
+        if self._watched:
+            for _, watched in self._watched_of(optimizer):
+                if watched.value_version != watched.param._version:
+                    watched.repair(lean=self._lean)
+                watched.mask_gradient(self._always)
+        if self._before is not None:
+            self._before(optimizer)
+        return self._held.before(optimizer, args, kwargs)
+
+    def _after_step(self, optimizer: Optimizer) -> None:
+        if not self._held.after(optimizer) and self._watched:
+            self._repair_after(optimizer)
+        if self._after is not None:
+            self._after(optimizer)
+        if self._watched:
+            for _, watched in self._watched_of(optimizer):
+                watched.value_version = watched.param._version
+
+    def _repair_after(self, optimizer: Optimizer) -> None:
+        created = self._state.after_step(optimizer)
+        groups = [
+            (needs_repair(optimizer, group, False), needs_repair(optimizer, group, True))
+            for group in optimizer.param_groups
+        ]
+        for member, watched in self._watched_of(optimizer):
+            # State that the step itself created was not filled yet, so 0 / 0 was possible.
+            new = member.name in created
+            asleep, frozen = groups[member.group]
+            if asleep or frozen or new:
+                watched.repair(asleep=asleep or new, frozen=frozen or new, lean=self._lean)
+
+    def _watched_of(self, optimizer: Optimizer) -> _Pairs:
+        k = self._roster.index(optimizer)
+        members = self._roster.members(k)
+        known = self._by_optimizer.get(k)
+        if known is None or known[0] is not members:
+            pairs = [(m, self._watched[m.name]) for m in members if m.name in self._watched]
+            known = self._by_optimizer[k] = (members, pairs)
+        return known[1]
+
+    def _watch(self, name: str) -> Watched:
+        watched = self._watched.get(name)
+        if watched is None:
+            watched = self._watched[name] = Watched(name, self._roster.param(name))
+            self._by_optimizer = {}
+        if self.is_attached:
+            watched.register()
+        return watched
+
+    def _forget_idle(self, watched: Watched) -> None:
+        if watched.is_idle:
+            watched.remove()
+            del self._watched[watched.name]
+            self._by_optimizer = {}
+
+    def _expander(self, param: Tensor) -> Expander:
+        if param.device not in self._expanders:
+            self._expanders[param.device] = Expander(param.device)
+        return self._expanders[param.device]
