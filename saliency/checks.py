@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -91,7 +91,7 @@ def _scores(scorer: Scorer, signals: Signals) -> None:
         scorer,
         f"the scores are of {list(scores)}, the weights of {list(signals.weights)}",
     )
-    taken = {t.untyped_storage().data_ptr() for n in NEEDS for t in _tensors(signals, n)} - {0}
+    taken = _storages(t for need in NEEDS for t in _tensors(signals, need))
     for name, score in scores.items():
         w, said = signals.weights[name], f"the scores of {name!r}"
         try:
@@ -104,12 +104,16 @@ def _scores(scorer: Scorer, signals: Signals) -> None:
         _require(score.device == w.device, scorer, f"{said} are on {score.device}")
         _require(not score.requires_grad, scorer, f"{said} require a gradient")
         _require(bool(score.isfinite().all()), scorer, f"{said} are not finite")
-        where = score.untyped_storage().data_ptr()
-        _require(where not in taken, scorer, f"{said} share memory with a signal")
+        _require(not _storages([score]) & taken, scorer, f"{said} share memory with a signal")
 
 
 def _tensors(signals: Signals, need: str) -> list[Tensor]:
     return list(signals.read(need).values()) if signals.has(need) else []
+
+
+def _storages(tensors: Iterable[Tensor]) -> set[int]:
+    """Where the memory of these tensors starts; empty ones have none."""
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors} - {0}
 
 
 def _purity(scorer: Scorer, signals: Signals) -> None:
@@ -152,10 +156,13 @@ def _places(scorer: Scorer, signals: Signals) -> None:
     if scorer.equivariant:
         moved = restored(signals, _fresh(scorer).score(permuted(signals)))
         # Sums over a tensor may round differently in another order.
-        close = all(
-            torch.allclose(whole[n].double(), moved[n].double(), rtol=1e-2, atol=0) for n in whole
-        )
+        close = all(_close(whole[name], moved[name]) for name in whole)
         _require(close, scorer, "equivariant, but moved entries score differently")
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    rtol = min(1e3 * torch.finfo(a.dtype).eps, 1e-2)
+    return torch.allclose(a.double(), b.double(), rtol=rtol, atol=0)
 
 
 def _memory(scorer: Scorer, signals: Signals) -> None:
@@ -170,8 +177,11 @@ def _memory(scorer: Scorer, signals: Signals) -> None:
     kept = copy.deepcopy(state)
     unseen.load_state_dict(state)
     now = tested.score(steps[2])
+    shared = _storages(now.values()) & _storages(tested.score(steps[2]).values())
+    _require(not shared, scorer, "it hands out the same memory twice")
     _require(_same(now, unseen.score(steps[2])), scorer, "a loaded state scores differently")
     if scorer.accumulates:
+        _keeps_copies(scorer, signals)
         tested.observe(without_gradients(steps[2], next(iter(signals.weights))))
         unseen.observe(steps[2])
     _require(_equal(state, kept), scorer, "observing on changed a saved or loaded state")
@@ -181,6 +191,20 @@ def _memory(scorer: Scorer, signals: Signals) -> None:
     tested.reset()
     same = _same(tested.score(signals), _fresh(scorer).score(signals))
     _require(same, scorer, "after reset() it does not score like new")
+
+
+def _keeps_copies(scorer: Scorer, signals: Signals) -> None:
+    """What was observed may be overwritten by the next backward pass."""
+    borrowed = signals.rebuilt(lambda need, name, tensor: tensor.clone())
+    theirs, ours = _fresh(scorer), _fresh(scorer)
+    theirs.observe(borrowed)
+    ours.observe(signals)
+    for need in scorer.needs:
+        for tensor in _tensors(borrowed, need):
+            tensor.fill_(7)
+    later = signals.at_step(signals.step + 1)
+    same = _same(ours.score(later), theirs.score(later))
+    _require(same, scorer, "it keeps an observed tensor instead of a copy")
 
 
 def _plain(scorer: Scorer, value: Any) -> None:

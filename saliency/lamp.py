@@ -23,8 +23,8 @@ class Lamp(Wrapper):
     lower index has the larger sum below it, and the lower score. The last one of a tensor has
     score 1. Entries with q = 0 have score 0.
 
-    The sums run in float64: they span the whole tensor, and float32 would swallow the small
-    terms that tell neighbours apart.
+    The sums run in float64: added to a large sum in float32, small terms are lost, and how many
+    depends on the device.
 
     Args:
         scorer: Gives q, which must be 0 or more.

@@ -58,7 +58,7 @@ class Scorer(ABC):
         """
 
     def observe(self, signals: Signals) -> None:
-        """Take in one step; called once per observed step, and only if `accumulates`.
+        """Take in one step; called once per observed step and scorer, and only if `accumulates`.
 
         A step that is both scored and observed is scored first. A parameter that this step has
         no signal of is skipped.

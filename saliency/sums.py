@@ -52,6 +52,7 @@ class Sum(Wrapper):
             raise ValueError(f"Sum(weights={self.weights!r}): weights must be two numbers.")
         for weight in self.weights:
             arguments.number("Sum", "weights", weight)
+        object.__setattr__(self, "weights", tuple(self.weights))
         one_anchor(repr(self), self.inside)
 
     @property
