@@ -1,4 +1,4 @@
-"""Enforcement on the hooks of gradients and optimizers, for parameters with inactive entries only."""
+"""Enforcement by hooks of gradients and optimizers, only where entries are inactive."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from sleepengine.enforcement.bit_masks import Expander
 from sleepengine.enforcement.frozen_values import frozen_awake, read_frozen
 from sleepengine.enforcement.holding import HeldSteps
 from sleepengine.enforcement.optimizer_state import OptimizerState
-from sleepengine.enforcement.roster import Member
 from sleepengine.enforcement.verdicts import needs_repair
-from sleepengine.enforcement.watched import Watched
+from sleepengine.enforcement.watch_list import WatchList
 from sleepengine.masks.store import MaskStore
 
 Callback = Callable[[Optimizer], None]
 _StepArguments = tuple[tuple[Any, ...], dict[str, Any]]
-_Pairs = list[tuple[Member, Watched]]
 
 
 @final
@@ -54,10 +51,8 @@ class Enforcer:
         self._roster = state.roster
         self._lean = lean
         self._always = mask_every_step
-        self._watched: dict[str, Watched] = {}
-        self._by_optimizer: dict[int, tuple[tuple[Member, ...], _Pairs]] = {}
+        self._watched = WatchList(store, state.roster, lean)
         self._held = HeldSteps()
-        self._expanders: dict[torch.device, Expander] = {}
         self._handles: list[RemovableHandle] = []
         self._before: Callback | None = None
         self._after: Callback | None = None
@@ -70,12 +65,12 @@ class Enforcer:
     @property
     def watched(self) -> tuple[str, ...]:
         """Names of the parameters whose gradients pass through a hook now."""
-        return tuple(self._watched)
+        return self._watched.names
 
     @property
     def nbytes(self) -> int:
         """Bytes of expanded masks and kept frozen values."""
-        return sum(watched.nbytes for watched in self._watched.values())
+        return sum(watched.nbytes for watched in self._watched)
 
     def attach(self, before: Callback | None = None, after: Callback | None = None) -> None:
         """Enforce from now on.
@@ -108,8 +103,7 @@ class Enforcer:
                 optimizer.register_step_post_hook(post),
             ]
         self._state.attach()
-        for watched in self._watched.values():
-            watched.register()
+        self._watched.register()
         self.sync()
 
     def detach(self) -> None:
@@ -117,10 +111,7 @@ class Enforcer:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        for watched in self._watched.values():
-            watched.remove()
-        self._watched = {}
-        self._by_optimizer = {}
+        self._watched.clear()
         self._before = self._after = None
 
     def sync(self, names: Iterable[str] | None = None) -> None:
@@ -132,38 +123,24 @@ class Enforcer:
             names: the parameters that changed; None = all.
         """
         for name in self._store.names() if names is None else names:
-            trainable = self._store.trainable_bits(name)
-            if trainable is None and name not in self._watched:
-                continue
-            watched = self._watch(name)
-            asleep = self._store.asleep_bits(name)
-            watched.set_masks(trainable, asleep, self._expander(watched.param), self._lean)
-            watched.keep_frozen(frozen_awake(self._store, name))
-            watched.value_version = watched.param._version
-            self._forget_idle(watched)
+            self._watched.sync(name)
 
     def accept(self, names: Iterable[str]) -> None:
         """Values of these parameters were written on purpose: frozen ones are captured anew."""
-        for name in names:
-            watched = self._watched.get(name)
-            if watched is not None:
-                watched.keep_frozen(frozen_awake(self._store, name), anew=True)
-                watched.value_version = watched.param._version
+        for watched in self._watched.among(names):
+            watched.keep_frozen(frozen_awake(self._store, watched.name), anew=True)
+            watched.look()
 
     def repair(self, names: Iterable[str] | None = None) -> None:
         """Write +0.0 over sleeping and kept values over frozen entries, now."""
-        for name in list(self._watched) if names is None else names:
-            watched = self._watched.get(name)
-            if watched is not None:
-                watched.repair(lean=self._lean)
-                watched.value_version = watched.param._version
+        for watched in self._watched.among(names):
+            watched.repair(lean=self._lean)
+            watched.look()
 
     def mask_pending_gradients(self, names: Iterable[str] | None = None) -> None:
         """Mask gradients that wait for a step, after masks changed between backward and step."""
-        for name in list(self._watched) if names is None else names:
-            watched = self._watched.get(name)
-            if watched is not None:
-                watched.mask_gradient(self._always)
+        for watched in self._watched.among(names):
+            watched.mask_gradient(self._always)
 
     def arm(self, names: Iterable[str]) -> None:
         """Keep the dense gradients of the coming backward passes, as they were before masking.
@@ -172,7 +149,7 @@ class Enforcer:
             UnknownNameError: there is no such parameter.
         """
         for name in names:
-            self._watch(name).arm()
+            self._watched.watch(name).arm()
 
     def captured(self) -> dict[str, Tensor]:
         """Name -> dense gradient of all backward passes since `arm`, of armed parameters.
@@ -180,14 +157,14 @@ class Enforcer:
         It is what `.grad` would be without masks, before clipping and unscaling. Parameters that
         no backward reached are absent.
         """
-        found = {name: watched.dense_gradient() for name, watched in self._watched.items()}
+        found = {watched.name: watched.dense_gradient() for watched in self._watched}
         return {name: grad for name, grad in found.items() if grad is not None}
 
     def disarm(self) -> None:
         """Forget the dense gradients, and the hooks that only they needed."""
-        for watched in list(self._watched.values()):
+        for watched in self._watched:
             watched.disarm()
-            self._forget_idle(watched)
+            self._watched.forget_idle(watched)
 
     def hold_step(self, optimizer: Optimizer) -> None:
         """The next step of the optimizer changes nothing; gradients are there again after it.
@@ -203,7 +180,7 @@ class Enforcer:
 
     def state_dict(self) -> dict[str, Any]:
         """Values of frozen entries, so that masks and model may be loaded in either order."""
-        kept = {n: w.frozen.state_dict() for n, w in self._watched.items() if w.frozen is not None}
+        kept = {w.name: w.frozen.state_dict() for w in self._watched if w.frozen is not None}
         return {"frozen_values": kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -215,7 +192,7 @@ class Enforcer:
         loaded = read_frozen(state, self._store, self._roster)
         self.sync()
         for name, parked in loaded.items():
-            self._watched[name].adopt_frozen(parked)
+            self._watched.watch(name).adopt_frozen(parked)
         self.repair()
 
     # --- inside --------------------------------------------------------------------------------
@@ -224,8 +201,8 @@ class Enforcer:
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> _StepArguments | None:
         if self._watched:
-            for _, watched in self._watched_of(optimizer):
-                if watched.value_version != watched.param._version:
+            for _, watched in self._watched.of(optimizer):
+                if watched.was_written():
                     watched.repair(lean=self._lean)
                 watched.mask_gradient(self._always)
         if self._before is not None:
@@ -238,8 +215,8 @@ class Enforcer:
         if self._after is not None:
             self._after(optimizer)
         if self._watched:
-            for _, watched in self._watched_of(optimizer):
-                watched.value_version = watched.param._version
+            for _, watched in self._watched.of(optimizer):
+                watched.look()
 
     def _repair_after(self, optimizer: Optimizer) -> None:
         created = self._state.after_step(optimizer)
@@ -247,38 +224,9 @@ class Enforcer:
             (needs_repair(optimizer, group, False), needs_repair(optimizer, group, True))
             for group in optimizer.param_groups
         ]
-        for member, watched in self._watched_of(optimizer):
+        for member, watched in self._watched.of(optimizer):
             # State that the step itself created was not filled yet, so 0 / 0 was possible.
             new = member.name in created
             asleep, frozen = groups[member.group]
             if asleep or frozen or new:
                 watched.repair(asleep=asleep or new, frozen=frozen or new, lean=self._lean)
-
-    def _watched_of(self, optimizer: Optimizer) -> _Pairs:
-        k = self._roster.index(optimizer)
-        members = self._roster.members(k)
-        known = self._by_optimizer.get(k)
-        if known is None or known[0] is not members:
-            pairs = [(m, self._watched[m.name]) for m in members if m.name in self._watched]
-            known = self._by_optimizer[k] = (members, pairs)
-        return known[1]
-
-    def _watch(self, name: str) -> Watched:
-        watched = self._watched.get(name)
-        if watched is None:
-            watched = self._watched[name] = Watched(name, self._roster.param(name))
-            self._by_optimizer = {}
-        if self.is_attached:
-            watched.register()
-        return watched
-
-    def _forget_idle(self, watched: Watched) -> None:
-        if watched.is_idle:
-            watched.remove()
-            del self._watched[watched.name]
-            self._by_optimizer = {}
-
-    def _expander(self, param: Tensor) -> Expander:
-        if param.device not in self._expanders:
-            self._expanders[param.device] = Expander(param.device)
-        return self._expanders[param.device]

@@ -140,8 +140,8 @@ def _of_optimizer(roster: Roster, k: int) -> list[Problem]:
             found.append(
                 _warning(
                     f"{kind.__name__} eps={group['eps']:g} is 0 in float16, so awake weights "
-                    f"become NaN where a gradient underflows: {_listed(half)}; use eps=1e-4 or float32 "
-                    "parameters with autocast"
+                    f"become NaN where a gradient underflows: {_listed(half)}; use "
+                    "eps=1e-4, or float32 parameters with autocast"
                 )
             )
     return found

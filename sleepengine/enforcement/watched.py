@@ -161,6 +161,14 @@ class Watched:
         self.frozen.discard(packed.bit_andnot(held, bits))
         self.frozen.put(self.param, packed.bit_andnot(bits, held))
 
+    def look(self) -> None:
+        """The values are as they should be now: a change from here on is a write by others."""
+        self.value_version = self.param._version
+
+    def was_written(self) -> bool:
+        """True when the values changed since our last look."""
+        return self.value_version != self.param._version
+
     def adopt_frozen(self, values: Parked) -> None:
         """Keep these values from now on, in place of those of the parameter."""
         self.frozen, self._saved = values, None

@@ -1,0 +1,114 @@
+"""The parameters under watch: those with inactive entries, and those whose gradient is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sleepengine.enforcement.bit_masks import Expander
+from sleepengine.enforcement.frozen_values import frozen_awake
+from sleepengine.enforcement.roster import Member, Roster
+from sleepengine.enforcement.watched import Watched
+from sleepengine.masks.store import MaskStore
+
+
+@final
+class WatchList:
+    """Name -> watched parameter; a parameter with nothing to do is not in it and costs nothing.
+
+    Args:
+        store: which entries are asleep and frozen.
+        roster: the parameters and their optimizers.
+        lean: keep no expanded masks.
+    """
+
+    def __init__(self, store: MaskStore, roster: Roster, lean: bool) -> None:
+        self._store = store
+        self._roster = roster
+        self._lean = lean
+        self._watched: dict[str, Watched] = {}
+        self._pairs: dict[int, tuple[tuple[Member, ...], list[tuple[Member, Watched]]]] = {}
+        self._expanders: dict[torch.device, Expander] = {}
+        self._registers = False
+
+    def __bool__(self) -> bool:
+        return bool(self._watched)
+
+    def __iter__(self) -> Iterator[Watched]:
+        return iter(list(self._watched.values()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the watched parameters."""
+        return tuple(self._watched)
+
+    def register(self) -> None:
+        """Hook gradients from now on."""
+        self._registers = True
+        for watched in self:
+            watched.register()
+
+    def clear(self) -> None:
+        """Remove every hook and forget everything."""
+        for watched in self:
+            watched.remove()
+        self._watched, self._pairs = {}, {}
+        self._registers = False
+
+    def among(self, names: Iterable[str] | None) -> list[Watched]:
+        """The watched parameters among these names; None = all."""
+        if names is None:
+            return list(self)
+        return [self._watched[name] for name in names if name in self._watched]
+
+    def of(self, optimizer: Optimizer) -> list[tuple[Member, Watched]]:
+        """The watched parameters that the optimizer steps."""
+        k = self._roster.index(optimizer)
+        members = self._roster.members(k)
+        known = self._pairs.get(k)
+        if known is None or known[0] is not members:
+            pairs = [(m, self._watched[m.name]) for m in members if m.name in self._watched]
+            known = self._pairs[k] = (members, pairs)
+        return known[1]
+
+    def sync(self, name: str) -> None:
+        """Follow the store: masks, frozen values and the hook of one parameter."""
+        trainable = self._store.trainable_bits(name)
+        if trainable is None and name not in self._watched:
+            return
+        watched = self.watch(name)
+        asleep = self._store.asleep_bits(name)
+        watched.set_masks(trainable, asleep, self._expander(watched.param), self._lean)
+        watched.keep_frozen(frozen_awake(self._store, name))
+        watched.look()
+        self.forget_idle(watched)
+
+    def watch(self, name: str) -> Watched:
+        """The watched parameter, put on the list if it is not there.
+
+        Raises:
+            UnknownNameError: there is no such parameter.
+        """
+        watched = self._watched.get(name)
+        if watched is None:
+            watched = self._watched[name] = Watched(name, self._roster.param(name))
+            self._pairs = {}
+        if self._registers:
+            watched.register()
+        return watched
+
+    def forget_idle(self, watched: Watched) -> None:
+        """Take a parameter with nothing to do off the list."""
+        if watched.is_idle:
+            watched.remove()
+            del self._watched[watched.name]
+            self._pairs = {}
+
+    def _expander(self, param: Tensor) -> Expander:
+        if param.device not in self._expanders:
+            self._expanders[param.device] = Expander(param.device)
+        return self._expanders[param.device]
