@@ -44,7 +44,7 @@ def read(path: Path, dimensions: int) -> Tensor:
         raise FileError(f"{path}: cannot be read: {fault}") from fault
 
 
-def _tensor(file: IO[bytes], path: Path, dimensions: int) -> Tensor:
+def _tensor(file: IO[bytes] | gzip.GzipFile, path: Path, dimensions: int) -> Tensor:
     head = file.read(4 + 4 * dimensions)
     if len(head) < 4 or head[:3] != b"\0\0\x08":
         raise FileError(f"{path}: not an IDX file of unsigned bytes")

@@ -15,9 +15,10 @@ from sleepengine.errors import FileError, SetupError
 from sleepengine.pipeline import idx_files
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-# What NumPy and zipfile raise on damaged archives; MemoryError for a shape that cannot be.
+# What NumPy and zipfile raise on damaged archives: RuntimeError for a flag that says "encrypted",
+# MemoryError for a shape that cannot be.
 _NPZ_FAULTS = (
-    OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError,
+    OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 # Both spellings are in circulation.
