@@ -1,1 +1,144 @@
-"""Weights and nodes fall asleep, wake, freeze and reset around an unmodified training loop."""
+"""Weights and nodes fall asleep, wake, freeze and reset around an unmodified training loop.
+
+`import sleepengine as se` gives every public name; each is loaded when it is first used, so that
+the command line starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES: dict[str, tuple[str, ...]] = {
+    "saliency": (
+        "AnchorMagnitude",
+        "FirstMoment",
+        "Gradient",
+        "GradientChange",
+        "Lamp",
+        "Magnitude",
+        "MagnitudeIncrease",
+        "MaxScale",
+        "MeanScale",
+        "MissingSignal",
+        "Momentum",
+        "Movement",
+        "Normalized",
+        "Random",
+        "Scorer",
+        "Signals",
+        "Smoothed",
+        "Snip",
+        "StdScale",
+        "StdThreshold",
+        "Sum",
+        "SumScale",
+        "Taylor",
+        "check_scorer",
+    ),
+    "schedules": (
+        "Clock",
+        "Time",
+        "Trigger",
+        "after",
+        "at",
+        "before",
+        "constant",
+        "cooldown",
+        "cosine",
+        "cubic",
+        "cyclic",
+        "every",
+        "exponential",
+        "join",
+        "linear",
+        "on",
+        "once",
+        "one_cycle",
+        "plateau",
+        "preview",
+        "staircase",
+        "when",
+    ),
+    "sleepengine.actions.freeze": ("Freeze", "Thaw"),
+    "sleepengine.actions.reset": ("Reset",),
+    "sleepengine.actions.rewind": ("Rewind", "RewindError"),
+    "sleepengine.actions.sleep": ("Sleep",),
+    "sleepengine.actions.values": ("Fresh", "Kept", "Original", "Parked", "Zero"),
+    "sleepengine.actions.wake": ("Wake",),
+    "sleepengine.attachment.ignite_events": ("SleepEvents", "on_event"),
+    "sleepengine.attachment.metrics": ("Sparsity",),
+    "sleepengine.attachment.sampler": ("ResumableSampler",),
+    "sleepengine.choosing.amounts": ("below", "by", "count", "rate", "to"),
+    "sleepengine.choosing.choose": ("choose",),
+    "sleepengine.choosing.mean_score": ("MeanScore",),
+    "sleepengine.choosing.pools": ("Global", "NofM", "PerRow", "PerTensor"),
+    "sleepengine.choosing.reductions": ("Max", "Mean", "Norm", "Total"),
+    "sleepengine.choosing.shares": ("ER", "ERK", "Factors", "Uniform"),
+    "sleepengine.choosing.units": ("Blocks", "Columns", "Rows", "Weights"),
+    "sleepengine.direct": ("LayerView", "SleepState"),
+    "sleepengine.enforcement.policies": ("StatePolicy",),
+    "sleepengine.engine": ("SleepEngine",),
+    "sleepengine.errors": (
+        "CollapseError",
+        "ConfigError",
+        "FileError",
+        "LeakError",
+        "ScheduleError",
+        "SetupError",
+        "SleepError",
+        "StateError",
+        "UnknownNameError",
+    ),
+    "sleepengine.filters": ("Filter", "older_than", "where"),
+    "sleepengine.gathering": ("BatchLoss",),
+    "sleepengine.happenings": ("Happening", "News"),
+    "sleepengine.journal": ("Journal", "Record", "Replay"),
+    "sleepengine.masks.choice": ("Choice",),
+    "sleepengine.masks.positions": ("mask_from_adjacency",),
+    "sleepengine.masks.snapshots": ("MaskSnapshot", "iou"),
+    "sleepengine.masks.store": ("MaskStore",),
+    "sleepengine.masks.torch_prune": (
+        "masks_from_torch_prune",
+        "remove_torch_prune",
+        "to_torch_prune",
+    ),
+    "sleepengine.rule": ("Rule", "Who"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("pipeline", "recipes")
+
+__all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605
+
+
+def _check_neighbours() -> None:
+    """Another distribution also installs a top-level `saliency`: say so instead of failing oddly."""
+    spec = importlib.util.find_spec("saliency")
+    origin = None if spec is None or spec.origin is None else Path(spec.origin)
+    if origin is None or not origin.with_name("counter_random.py").exists():
+        raise ImportError(
+            f"sleepengine needs its own package 'saliency', but Python finds {origin}. Another "
+            "distribution of that name is installed: pip uninstall saliency, then reinstall "
+            "sleepengine."
+        )
+
+
+_check_neighbours()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"sleepengine.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'sleepengine' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

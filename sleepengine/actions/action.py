@@ -1,0 +1,75 @@
+"""The contract of an action: which weights it may touch, and what it does to the chosen ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from sleepengine.actions.live import Live
+from sleepengine.actions.values import ValuePolicy
+from sleepengine.enforcement.policies import StatePolicy
+from sleepengine.masks.choice import Choice
+from sleepengine.masks.store import MaskStore
+
+
+class Context(Protocol):
+    """One transaction, as an action sees it. Masks change at once in `store`, tensors at commit."""
+
+    store: MaskStore
+
+    def sleep(self, choice: Choice) -> Choice:
+        """Put the chosen weights to sleep; what really changed."""
+        ...
+
+    def wake(self, choice: Choice, value: ValuePolicy, state: StatePolicy) -> Choice:
+        """Wake the chosen weights with a value and an optimizer-state policy; what changed."""
+        ...
+
+    def freeze(self, choice: Choice) -> Choice:
+        """Freeze the chosen weights; what really changed."""
+        ...
+
+    def thaw(self, choice: Choice) -> Choice:
+        """Thaw the chosen weights; what really changed."""
+        ...
+
+    def afterwards(self, act: Callable[[Live], None]) -> None:
+        """Write values once the masks of the whole transaction are in force."""
+        ...
+
+
+class Action(ABC):
+    """What happens to the chosen weights. Final subclasses are frozen dataclasses."""
+
+    event: ClassVar[str]
+    """Name of the event that tells the user's handlers: "SLEPT", "WOKE", ..."""
+    chooses: ClassVar[bool] = True
+    """False for an action that takes the whole scope and no `who`."""
+    highest: ClassVar[bool] = False
+    """True when the highest scores are taken first (waking, thawing)."""
+    empties: ClassVar[bool] = False
+    """True when the action could leave a tensor without an awake weight."""
+
+    @abstractmethod
+    def eligible(self, store: MaskStore, name: str) -> Tensor | None:
+        """Which weights may be chosen, as a bool tensor; None means all of them."""
+
+    @abstractmethod
+    def counted(self, store: MaskStore, name: str) -> Tensor | None:
+        """Which weights an amount `to(f)` counts as asleep (or frozen) now; None means none."""
+
+    @abstractmethod
+    def apply(self, context: Context, choice: Choice) -> Choice:
+        """Do it; returns what this action changed, before other rules of the transaction."""
+
+    @property
+    def kept_points(self) -> dict[str, frozenset[str]]:
+        """Points in time whose values this action asks for: tag -> parts ("weights", ...)."""
+        return {}
+
+    def __str__(self) -> str:
+        """The class name, as journals show it."""
+        return type(self).__name__

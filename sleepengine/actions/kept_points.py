@@ -1,0 +1,142 @@
+"""Kept points: what the run was at a moment, so that values and whole runs can come back to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sleepengine.actions.live import Live
+from sleepengine.errors import SetupError, StateError, did_you_mean
+
+PARTS = frozenset({"weights", "buffers", "optimizer", "schedule", "data"})
+"""What a kept point may hold."""
+
+
+@dataclass(frozen=True)
+class KeptPoint:
+    """The state of a run at one moment; sleeping weights are kept with their parked values."""
+
+    step: int
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    optimizers: tuple[dict[str, Any], ...] = ()
+    schedulers: tuple[dict[str, Any], ...] = ()
+    samplers: tuple[dict[str, Any], ...] = ()
+
+    def weight(self, name: str) -> Tensor:
+        """The kept value of one parameter.
+
+        Raises:
+            SetupError: if the parameter was not kept.
+        """
+        if name not in self.weights:
+            raise SetupError(f"{name} was not kept at step {self.step}")
+        return self.weights[name]
+
+
+def take(live: Live, step: int, parts: frozenset[str]) -> KeptPoint:
+    """Copy the asked-for parts of the live run."""
+    weights: dict[str, Tensor] = {}
+    if "weights" in parts:
+        for name, parameter in live.params.items():
+            value = parameter.detach().clone()
+            asleep = live.store.asleep_bits(name)
+            if asleep is not None:
+                live.parked[name].fill_into(value, asleep)
+            weights[name] = value
+    return KeptPoint(
+        step=step,
+        weights=weights,
+        buffers={n: b.detach().clone() for n, b in live.buffers().items()}
+        if "buffers" in parts
+        else {},
+        optimizers=tuple(copy.deepcopy(o.state_dict()) for o in live.optimizers)
+        if parts & {"optimizer", "schedule"}
+        else (),
+        schedulers=tuple(copy.deepcopy(s.state_dict()) for s in live.schedulers)
+        if "schedule" in parts
+        else (),
+        samplers=tuple(copy.deepcopy(s.state_dict()) for s in live.samplers)
+        if "data" in parts
+        else (),
+    )
+
+
+class KeptPoints:
+    """Kept points by tag: "init" (the first attach) or a time such as "500it"."""
+
+    def __init__(self) -> None:
+        self._points: dict[str, KeptPoint] = {}
+
+    def __getitem__(self, tag: str) -> KeptPoint:
+        """The point, or an error that lists what is kept."""
+        if tag not in self._points:
+            raise SetupError(
+                f"nothing was kept at {tag!r}. {did_you_mean(tag, self._points)} "
+                "Points are found from the rules at attach; name others with keep=(...)."
+            )
+        return self._points[tag]
+
+    def __contains__(self, tag: object) -> bool:
+        """Whether the point is kept already."""
+        return tag in self._points
+
+    def __iter__(self) -> Iterator[str]:
+        """The tags."""
+        return iter(self._points)
+
+    def keep(self, tag: str, live: Live, step: int, parts: frozenset[str]) -> None:
+        """Keep the run as it is now under `tag`; a tag that is kept already stays as it is."""
+        if tag not in self._points:
+            self._points[tag] = take(live, step, parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every point, as plain values and tensors."""
+        return {
+            tag: {
+                "step": point.step,
+                "weights": dict(point.weights),
+                "buffers": dict(point.buffers),
+                "optimizers": list(point.optimizers),
+                "schedulers": list(point.schedulers),
+                "samplers": list(point.samplers),
+            }
+            for tag, point in self._points.items()
+        }
+
+    def check(self, state: Mapping[str, Any], live: Live) -> dict[str, KeptPoint]:
+        """Read a saved state without applying it.
+
+        Raises:
+            StateError: if a kept weight does not fit the model.
+        """
+        points: dict[str, KeptPoint] = {}
+        for tag, saved in state.items():
+            for name, value in saved["weights"].items():
+                parameter = live.params.get(name)
+                if parameter is None or parameter.shape != value.shape:
+                    have = "no such parameter" if parameter is None else tuple(parameter.shape)
+                    raise StateError(
+                        f"kept point {tag!r}: {name} has shape {tuple(value.shape)}, model: {have}"
+                    )
+            points[tag] = KeptPoint(
+                step=int(saved["step"]),
+                weights={
+                    n: v.to(live.params[n].device, live.params[n].dtype, copy=True)
+                    for n, v in saved["weights"].items()
+                },
+                buffers={n: torch.clone(v) for n, v in saved["buffers"].items()},
+                optimizers=tuple(copy.deepcopy(list(saved["optimizers"]))),
+                schedulers=tuple(copy.deepcopy(list(saved["schedulers"]))),
+                samplers=tuple(copy.deepcopy(list(saved["samplers"]))),
+            )
+        return points
+
+    def replace(self, points: dict[str, KeptPoint]) -> None:
+        """Hold exactly these points."""
+        self._points = dict(points)

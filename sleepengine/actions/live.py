@@ -1,0 +1,56 @@
+"""What an action may write: the live tensors and the things that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sleepengine.enforcement.optimizer_state import OptimizerState
+from sleepengine.masks.parking import Parking
+from sleepengine.masks.store import MaskStore
+
+if TYPE_CHECKING:
+    from sleepengine.actions.kept_points import KeptPoints
+
+Initialiser = Callable[[Tensor], Any]
+"""Writes a fresh draw into the tensor it is given, in place (as `torch.nn.init` functions do)."""
+
+
+class Stateful(Protocol):
+    """Anything that can be rewound: an LR scheduler, a sampler."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to come back here."""
+        ...
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Come back there."""
+        ...
+
+
+@dataclass
+class Live:
+    """The live model, its optimizers, and what is kept beside them; actions write nothing else."""
+
+    model: nn.Module
+    params: dict[str, nn.Parameter]
+    store: MaskStore
+    parked: Parking
+    state: OptimizerState
+    kept: KeptPoints
+    optimizers: Sequence[Optimizer] = ()
+    schedulers: Sequence[Stateful] = ()
+    samplers: Sequence[Stateful] = ()
+    initialisers: Mapping[str, Initialiser] = field(default_factory=dict)
+    seed: int = 0
+    event: int = 0  # counts transactions, so that every fresh draw differs and can be repeated
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The model's buffers by canonical name (running statistics and the like)."""
+        from sleepengine.names import canonical
+
+        return {canonical(name): buffer for name, buffer in self.model.named_buffers()}

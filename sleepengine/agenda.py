@@ -1,0 +1,116 @@
+"""Which rules are due, and which gradients they will want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from schedules import Clock
+from sleepengine.errors import SetupError
+from sleepengine.rule import Rule
+from sleepengine.timekeeper import Timekeeper
+
+_NEVER = 1 << 62
+
+
+def reads_gradients(rule: Rule) -> bool:
+    """Whether the rule reads the gradients of the training loop itself."""
+    return rule.who is not None and "grads" in rule.who.needs and rule.who.batches is None
+
+
+def observes(rule: Rule) -> bool:
+    """Whether the rule's scorer looks at steps between firings."""
+    return rule.who is not None and rule.who.scorer is not None and rule.who.scorer.accumulates
+
+
+@dataclass
+class Agenda:
+    """Rules that are due; asked once per tick, and cheap when nothing can be due.
+
+    A rule that is due waits for what it reads: one with at="before_step" for the next step, one
+    that reads gradients for a backward pass that was watched from its start.
+    """
+
+    rules: Sequence[Rule]
+    time: Timekeeper
+    waiting: list[Rule] = field(default_factory=list)
+    window: int = 1  # ticks between the last two optimizer steps (gradient accumulation)
+    _next: dict[str, int] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Evaluate every trigger once, so that a literal that cannot be read raises at attach.
+
+        Raises:
+            SetupError: naming the rule.
+        """
+        for rule in self.rules:
+            try:
+                rule.when(self.time.clock(rule.name))
+                span = rule.span(self.time.clock(rule.name))
+                if rule.who is not None and rule.who.amount is not None:
+                    if span is None and rule.who.amount.at(1.0) != rule.who.amount:
+                        raise ValueError(
+                            "its curve needs an end: give before= to the trigger, over=(start, "
+                            "stop) to the rule, or total_steps= at attach"
+                        )
+                    rule.who.amount.at(rule.progress(self.time.clock(rule.name)))
+                for one in () if rule.who is None else rule.who.filters:
+                    one.check(self.time.clock(rule.name))
+            except ValueError as error:
+                raise SetupError(f"rule {rule.name!r}: {error}") from error
+
+    def restart(self) -> None:
+        """Forget what was due."""
+        self.waiting = []
+        self._next = {}
+
+    def look(self) -> None:
+        """Add the rules that are due now to `waiting`."""
+        now = self.time.iteration
+        for rule in self.rules:
+            if self._next.get(rule.name, 0) > now:
+                continue
+            clock = self.time.clock(rule.name)
+            if rule.when(clock) and rule not in self.waiting:
+                self.waiting.append(rule)
+            if rule.when.time_only:
+                self._next[rule.name] = self._after(rule, clock)
+
+    def _after(self, rule: Rule, clock: Clock) -> int:
+        following = rule.when.next_after(clock)
+        return _NEVER if following is None else following
+
+    def ready(self, with_gradients: bool) -> list[Rule]:
+        """The waiting rules that act after a step and have what they read."""
+        return [
+            rule
+            for rule in self.waiting
+            if rule.at == "after_step" and (with_gradients or not reads_gradients(rule))
+        ]
+
+    def take(self, rules: Iterable[Rule]) -> list[Rule]:
+        """Remove these from `waiting`, in the order of the engine's rules."""
+        taken = [rule for rule in self.rules if rule in list(rules) and rule in self.waiting]
+        self.waiting = [rule for rule in self.waiting if rule not in taken]
+        return taken
+
+    def wants_gradients(self) -> bool:
+        """Whether the coming backward pass must be watched."""
+        if any(reads_gradients(rule) for rule in self.waiting):
+            return True
+        for rule in self.rules:
+            if not reads_gradients(rule):
+                continue
+            if observes(rule) and self.observed(rule, ahead=self.window):
+                return True
+            for ahead in range(1, self.window + 1):
+                if self._next.get(rule.name, 0) > self.time.iteration + ahead:
+                    continue
+                clock = self.time.clock(rule.name, ahead)
+                if rule.when.time_only and rule.at == "after_step" and rule.when(clock):
+                    return True
+        return False
+
+    def observed(self, rule: Rule, ahead: int = 0) -> bool:
+        """Whether an accumulating scorer looks at this step."""
+        return rule.observe is None or rule.observe(self.time.clock(rule.name, ahead))

@@ -1,0 +1,137 @@
+"""An Ignite trainer: its iterations are the ticks, its metrics and events reach the triggers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ignite.engine import Engine, Events
+from torch.optim import Optimizer
+
+from sleepengine.attachment.ignite_events import SleepEvents, ignite_triggers
+from sleepengine.errors import SetupError
+from sleepengine.happenings import Happening, News
+
+if TYPE_CHECKING:
+    from sleepengine.engine import SleepEngine
+
+ATTRIBUTES = ("sleep_fraction", "sleep_awake", "sleep_asleep", "sleep_frozen")
+"""Published on `trainer.state`, for progress bars and loggers (`state_attributes=[...]`)."""
+
+
+class IgniteTrainer:
+    """A tick is a trainer iteration; several iterations may make one step (accumulation)."""
+
+    def __init__(
+        self,
+        engine: SleepEngine,
+        trainer: Engine,
+        steps_per_epoch: int | None,
+        total_steps: int | None,
+    ) -> None:
+        if not isinstance(trainer, Engine):
+            raise SetupError(f"attach({trainer!r}): not an ignite.engine.Engine")
+        self._engine = engine
+        self._trainer = trainer
+        self._given = (steps_per_epoch, total_steps)
+        self._handles: list[Any] = []
+        self._stepped = False
+
+    def attach(self) -> None:
+        """Add handlers and events; the first rules fire when the trainer starts."""
+        trainer, state = self._trainer, self._trainer.state
+        taken = [name for name in ATTRIBUTES if getattr(state, name, None) is not None]
+        if taken:
+            raise SetupError(
+                f"trainer.state has {', '.join(taken)} already: another engine is attached to it"
+            )
+        missing = [event for event in SleepEvents if event not in trainer._allowed_events]
+        if missing:
+            trainer.register_events(
+                *missing, event_to_attr={event: f"sleep_{event.value}" for event in missing}
+            )
+        for event in SleepEvents:
+            setattr(state, f"sleep_{event.value}", getattr(state, f"sleep_{event.value}", 0) or 0)
+        self._engine.enforcer.attach(before=self._before, after=self._after)
+        self._handles = [
+            trainer.add_event_handler(Events.STARTED, lambda _: self._start()),
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self._tick()),
+            trainer.add_event_handler(Events.COMPLETED, lambda _: self._end()),
+        ]
+        for rule in self._engine.rules:
+            for trigger in ignite_triggers(rule.when):
+                self._handles.append(trigger.listen(trainer, self._happened))
+        for kind in Happening:
+            self._engine.firing.handlers.append((kind, self._tell))
+        self._publish()
+
+    def detach(self) -> None:
+        """Remove every handler and attribute; Ignite has no way to unregister an event's name."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        handlers = self._engine.firing.handlers
+        handlers[:] = [(kind, handler) for kind, handler in handlers if handler != self._tell]
+        for name in ATTRIBUTES:
+            if hasattr(self._trainer.state, name):
+                delattr(self._trainer.state, name)
+        self._engine.enforcer.detach()
+
+    # --- handlers ------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        state, time = self._trainer.state, self._engine.time
+        given_epoch, given_total = self._given
+        time.steps_per_epoch = given_epoch or state.epoch_length
+        total = None
+        if time.steps_per_epoch and state.max_epochs:
+            total = time.steps_per_epoch * state.max_epochs
+        time.total_steps = given_total or total or getattr(state, "max_iters", None)
+        if state.iteration != time.iteration:
+            if state.iteration == 0:  # a second run of the same trainer
+                self._engine.restart()
+            else:
+                raise SetupError(
+                    f"the trainer resumes at iteration {state.iteration}, the sleep engine is at "
+                    f"{time.iteration}: load both from the same checkpoint"
+                )
+        self._engine.conductor.begin()
+        self._publish()
+
+    def _before(self, optimizer: Optimizer) -> None:
+        if optimizer is self._engine.live.optimizers[0]:
+            self._engine.conductor.before_step()
+
+    def _after(self, optimizer: Optimizer) -> None:
+        if optimizer is self._engine.live.optimizers[0]:
+            self._stepped = True
+
+    def _tick(self) -> None:
+        stepped, self._stepped = self._stepped, False
+        self._engine.conductor.tick(stepped)
+        self._publish()
+
+    def _end(self) -> None:
+        self._engine.conductor.end()
+
+    def _happened(self, key: str) -> None:
+        self._engine.conductor.outside(frozenset({key}))
+        self._publish()
+
+    def _tell(self, news: News) -> None:
+        """Count first, then fire, so that filters and loggers see the new count."""
+        event = SleepEvents[news.happening.name]
+        name = f"sleep_{event.value}"
+        state = self._trainer.state
+        setattr(state, name, (getattr(state, name, 0) or 0) + 1)
+        self._publish()
+        state.sleep_news = news
+        self._trainer.fire_event(event)
+
+    def _publish(self) -> None:
+        state, store, scope = self._trainer.state, self._engine.store, self._engine.scope
+        total = sum(store.numel(name) for name in scope)
+        asleep = sum(store.asleep_count(name) for name in scope)
+        state.sleep_fraction = asleep / total if total else 0.0
+        state.sleep_asleep = asleep
+        state.sleep_awake = total - asleep
+        state.sleep_frozen = sum(store.frozen_count(name) for name in scope)

@@ -1,0 +1,65 @@
+"""A plain loop: the optimizer's own step hooks are the ticks; not a line of the loop changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from torch.optim import Optimizer
+
+from sleepengine.errors import SetupError
+
+if TYPE_CHECKING:
+    from sleepengine.engine import SleepEngine
+
+
+class Driver(Protocol):
+    """What ties an engine to a loop."""
+
+    def attach(self) -> None:
+        """Begin."""
+        ...
+
+    def detach(self) -> None:
+        """Leave nothing behind."""
+        ...
+
+
+class PlainLoop:
+    """A tick is a completed step of the first optimizer."""
+
+    def __init__(
+        self, engine: SleepEngine, steps_per_epoch: int | None, total_steps: int | None
+    ) -> None:
+        self._engine = engine
+        for label, value in (("steps_per_epoch", steps_per_epoch), ("total_steps", total_steps)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise SetupError(f"attach({label}={value!r}): must be a positive int")
+        engine.time.steps_per_epoch = steps_per_epoch
+        engine.time.total_steps = total_steps
+
+    def attach(self) -> None:
+        """Check, hook the optimizers, fire what is due before the first step."""
+        for rule in self._engine.rules:
+            if rule.when.events:
+                raise SetupError(
+                    f"rule {rule.name!r}: {rule.when!r} waits for an Ignite event, but no trainer "
+                    "was given: attach(trainer)"
+                )
+        self._engine.enforcer.attach(before=self._before, after=self._after)
+        try:
+            self._engine.conductor.begin()
+        except BaseException:
+            self._engine.enforcer.detach()
+            raise
+
+    def detach(self) -> None:
+        """Unhook."""
+        self._engine.enforcer.detach()
+
+    def _before(self, optimizer: Optimizer) -> None:
+        if optimizer is self._engine.live.optimizers[0]:
+            self._engine.conductor.before_step()
+
+    def _after(self, optimizer: Optimizer) -> None:
+        if optimizer is self._engine.live.optimizers[0]:
+            self._engine.conductor.tick()

@@ -1,0 +1,128 @@
+"""The order of things around each step: what the drivers of plain loops and trainers call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from schedules.time import Time
+from sleepengine.actions.live import Live
+from sleepengine.agenda import Agenda
+from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.firing import Firing
+from sleepengine.rule import Rule
+from sleepengine.sentinel import Sentinel
+from sleepengine.timekeeper import Timekeeper
+
+KeptTimes = Mapping[str, tuple[Time | None, frozenset[str]]]
+"""Tag -> (when to keep, or None for the first attach; which parts)."""
+
+
+class Conductor:
+    """begin, then per step: before_step, (the optimizer's own step), tick; end."""
+
+    def __init__(
+        self,
+        live: Live,
+        enforcer: Enforcer,
+        time: Timekeeper,
+        agenda: Agenda,
+        firing: Firing,
+        sentinel: Sentinel,
+        kept_times: KeptTimes,
+        scope: Sequence[str],
+    ) -> None:
+        self.live = live
+        self.enforcer = enforcer
+        self.time = time
+        self.agenda = agenda
+        self.firing = firing
+        self.sentinel = sentinel
+        self.kept_times = kept_times
+        self._scope = scope
+        self._since_step = 0  # ticks since the last optimizer step
+        self._stepped = False  # whether any optimizer step was taken
+
+    def begin(self) -> None:
+        """Before the first step: check the rules against the clock, fire what is due at once."""
+        self._stepped = self.time.iteration > 0
+        self.agenda.check()
+        self._keep_points()
+        self.agenda.look()
+        self._fire_ready(None)
+        self._plan()
+
+    def before_step(self) -> None:
+        """Between backward and step: fire the rules that act there."""
+        self.firing.forget_undo()
+        captured = self.enforcer.captured() or None
+        early = [
+            rule
+            for rule in self.agenda.waiting
+            # "0it" is before the first step: what waits for its gradients acts as soon as they are
+            # there, not after the step.
+            if rule.at == "before_step" or (not self._stepped and captured is not None)
+        ]
+        if not early:
+            return
+        due = self.agenda.take(early)
+        self.firing.fire(due, captured)
+        if any(rule.skip_step for rule in due):
+            self.enforcer.hold_step(self.live.optimizers[0])
+
+    def tick(self, stepped: bool = True) -> None:
+        """One tick is over: fire what is due, let scorers observe, plan the next."""
+        self.time.iteration += 1
+        self._since_step += 1
+        captured = (self.enforcer.captured() or None) if stepped else None
+        self._keep_points()
+        self.agenda.look()
+        self._fire_ready(captured)
+        if captured is not None:
+            # After scoring: a scorer that compares with the step before must not see this one twice.
+            seen = [rule for rule in self.agenda.rules if self.agenda.observed(rule)]
+            self.firing.observe(seen, captured)
+        if stepped:
+            self._stepped = True
+            self.agenda.window, self._since_step = self._since_step, 0
+            self._plan()
+        self.sentinel.tick(self.time.iteration)
+
+    def outside(self, events: frozenset[str] = frozenset()) -> None:
+        """A metric or an outside event arrived between ticks: fire what it triggers."""
+        self.time.events(events)
+        self.agenda.look()
+        self.time.events(frozenset())
+        self._fire_ready(None)
+        if self._since_step == 0:
+            self._plan()
+
+    def end(self) -> None:
+        """The run is over: every schedule must have reached its target."""
+        self.sentinel.reached(self.agenda)
+
+    def restart(self) -> None:
+        """Back to before the first step (a new level, a new run); masks stay."""
+        self.time.restart()
+        self.agenda.restart()
+        self._since_step = 0
+        self._stepped = False
+
+    def _plan(self) -> None:
+        """Keep the dense gradients of the coming backward passes if a rule will read them."""
+        self.enforcer.disarm()
+        if self.agenda.wants_gradients():
+            self.enforcer.arm(self._scope)
+
+    def _fire_ready(self, captured: Mapping[str, Tensor] | None) -> None:
+        ready: list[Rule] = self.agenda.take(self.agenda.ready(captured is not None))
+        if ready:
+            self.firing.fire(ready, captured)
+
+    def _keep_points(self) -> None:
+        for tag, (time, parts) in self.kept_times.items():
+            if tag in self.live.kept:
+                continue
+            if time is None or time.iterations(self.time.clock()) == self.time.iteration:
+                self.live.kept.keep(tag, self.live, self.time.iteration, parts)

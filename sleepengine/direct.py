@@ -1,0 +1,144 @@
+"""Direct calls: sleep, wake, freeze and thaw chosen positions without any rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sleepengine.errors import SetupError
+from sleepengine.masks.choice import Choice
+from sleepengine.masks.positions import to_mask
+from sleepengine.masks.store import MaskStore
+from sleepengine.names import parameter_of
+
+if TYPE_CHECKING:
+    from sleepengine.engine import SleepEngine
+
+
+def choice_at(model: nn.Module, store: MaskStore, where: Mapping[str, Any]) -> Choice:
+    """The chosen positions by layer or parameter name.
+
+    A value is one position `(i, j)`, a list of positions, a slice or a tuple of slices and ints, a
+    bool mask (tensor or array), a SciPy sparse matrix (non-zero = chosen), or `...` for all.
+
+    Raises:
+        UnknownNameError: no such layer or parameter.
+        SetupError: the positions do not fit the shape.
+    """
+    masks: dict[str, Tensor] = {}
+    for layer, positions in where.items():
+        name = parameter_of(model, layer)
+        masks[name] = _mask(positions, store.shape(name))
+    return Choice(masks)
+
+
+def _mask(positions: Any, shape: torch.Size) -> Tensor:
+    if positions is Ellipsis:
+        return torch.ones(shape, dtype=torch.bool)
+    return to_mask(positions, shape)
+
+
+def as_store(like: MaskStore, masks: MaskStore | Mapping[str, Tensor]) -> MaskStore:
+    """A store with these masks: a store as it is, or name -> bool tensor (True = awake).
+
+    Names that are missing from a mapping stay as they are.
+    """
+    if isinstance(masks, MaskStore):
+        return masks
+    result = like.fork()
+    for name, awake in masks.items():
+        if not isinstance(awake, Tensor) or awake.dtype != torch.bool:
+            raise SetupError(f"masks[{name!r}]: give a bool tensor, True = awake")
+        result.wake(Choice({name: awake}))
+        result.sleep(Choice({name: ~awake}))
+    return result
+
+
+@dataclass(frozen=True)
+class SleepState:
+    """How one parameter stands: bool tensors, and how many sleep and are frozen."""
+
+    name: str
+    awake: Tensor
+    frozen: Tensor
+
+    @property
+    def asleep(self) -> int:
+        """Weights asleep."""
+        return int((~self.awake).sum())
+
+    @property
+    def fraction(self) -> float:
+        """Share asleep."""
+        return self.asleep / self.awake.numel() if self.awake.numel() else 0.0
+
+    def __repr__(self) -> str:
+        """Counts instead of masks."""
+        return (
+            f"SleepState({self.name}: {self.asleep}/{self.awake.numel()} asleep, "
+            f"{int(self.frozen.sum())} frozen)"
+        )
+
+
+def sleep_state(model: nn.Module, store: MaskStore, layer: str) -> SleepState:
+    """The masks of one layer's weight, or of a parameter by its full name."""
+    name = parameter_of(model, layer)
+    awake, frozen, shape = store.awake(name), store.frozen(name), store.shape(name)
+    return SleepState(
+        name,
+        torch.ones(shape, dtype=torch.bool) if awake is None else awake,
+        torch.zeros(shape, dtype=torch.bool) if frozen is None else frozen,
+    )
+
+
+def is_sleeping(model: nn.Module, store: MaskStore, layer: str, where: Any) -> Tensor:
+    """Bool tensor: True where asleep. One position gives a 0-dim tensor, `...` the whole mask."""
+    asleep = ~sleep_state(model, store, layer).awake
+    if where is Ellipsis:
+        return asleep
+    if isinstance(where, tuple) and all(isinstance(i, int) for i in where):
+        _mask(where, asleep.shape)  # raises a clear error for a position out of range
+        return asleep[where]
+    return asleep[_mask(where, asleep.shape).to(asleep.device)]
+
+
+def fraction(store: MaskStore, names: Sequence[str]) -> float:
+    """Asleep / all, over these parameters; 0.0 of nothing."""
+    total = sum(store.numel(name) for name in names)
+    return sum(store.asleep_count(name) for name in names) / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One layer of the engine: `engine["fc1"].sleep_weights((0, 3))`."""
+
+    engine: SleepEngine
+    layer: str
+
+    def sleep_weights(self, where: Any = ...) -> int:
+        """Put these positions to sleep; how many fell asleep."""
+        return self.engine.sleep_weights(self.layer, where)
+
+    def wake_weights(self, where: Any = ..., value: Any = "parked", state: Any = "keep") -> int:
+        """Wake these positions; how many woke."""
+        return self.engine.wake_weights(self.layer, where, value=value, state=state)
+
+    def freeze_weights(self, where: Any = ...) -> int:
+        """Freeze these positions; how many froze."""
+        return self.engine.freeze_weights(self.layer, where)
+
+    def thaw_weights(self, where: Any = ...) -> int:
+        """Thaw these positions; how many thawed."""
+        return self.engine.thaw_weights(self.layer, where)
+
+    def is_sleeping(self, where: Any = ...) -> Tensor:
+        """True where asleep, for these positions."""
+        return self.engine.is_sleeping(self.layer, where)
+
+    def get_sleep_state(self) -> SleepState:
+        """The masks of this layer."""
+        return self.engine.get_sleep_state(self.layer)

@@ -1,0 +1,312 @@
+"""The engine: for each rule that fires, signals -> scores -> choice -> action -> journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sleepengine import direct, setup, state
+from sleepengine.actions.action import Action
+from sleepengine.actions.freeze import Freeze, Thaw
+from sleepengine.actions.live import Initialiser, Live, Stateful
+from sleepengine.actions.sleep import Sleep
+from sleepengine.actions.values import ValuePolicy
+from sleepengine.actions.wake import Wake
+from sleepengine.agenda import Agenda
+from sleepengine.attachment.plain_loop import Driver, PlainLoop
+from sleepengine.conductor import Conductor
+from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.enforcement.policies import StatePolicy
+from sleepengine.errors import SetupError
+from sleepengine.firing import Firing
+from sleepengine.gathering import BatchLoss, Criterion, Gatherer
+from sleepengine.happenings import Handler, Happening, happening
+from sleepengine.journal import Journal
+from sleepengine.masks.planes import Changes
+from sleepengine.masks.store import MaskStore
+from sleepengine.names import parameter_of
+from sleepengine.rule import Rule
+from sleepengine.sentinel import Sentinel
+from sleepengine.timekeeper import Timekeeper
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
+
+
+class SleepEngine:
+    """Weights sleep, wake, freeze and reset by rules, around an unmodified training loop.
+
+    Args:
+        model: any module; its parameters keep identity, order and `state_dict` keys.
+        optimizer: one optimizer, or several (the first one's steps are the ticks of a plain loop).
+        rules: what happens when; may be empty (direct calls still work).
+        params: names or patterns of the parameters in scope; None = `weight` of linear,
+            convolution and attention layers, at least 2-D, trainable.
+        scheduler: the LR scheduler(s), when a rule rewinds them.
+        sampler: the data sampler(s), when a rule rewinds the data order.
+        data, loss_fn: batches and loss for rules with `batches=`; `loss_fn(output, target)`, or
+            `BatchLoss(f)` with `f(model, batch)`.
+        seed: of random scores and fresh draws; the global random state is never touched.
+        keep: more points to keep than the rules ask for, such as ("500it",).
+        initialisers: pattern -> function that draws a tensor in place, for layers without
+            `reset_parameters`.
+        memory: "fast" keeps expanded masks and dense parked values; "lean" keeps bits and
+            packed values.
+        park_on: device of parked values: None (the parameter's) or "cpu".
+        park_state: what of the optimizer state is parked: "auto" (what the rules ask for, at least
+            second moments), "none", "second" or "all".
+        undo: whether the last transaction can be undone bit for bit (costs a copy of what it
+            touches until the next step).
+        check_every: ticks between two looks of the sentinel; 0 = never.
+        keep_records: the most records that the journal holds.
+
+    Raises:
+        SetupError: everything that cannot work, in one message.
+
+    >>> import torch
+    >>> from schedules import once
+    >>> from sleepengine import Magnitude, Rule, Sleep, SleepEngine, Who, to
+    >>> model = torch.nn.Linear(4, 1, bias=False)
+    >>> with torch.no_grad():
+    ...     _ = model.weight.copy_(torch.tensor([[4.0, -1.0, 3.0, 2.0]]))
+    >>> rule = Rule(once("0it"), Who(Magnitude(), amount=to(0.5)), Sleep())
+    >>> with SleepEngine(model, torch.optim.SGD(model.parameters(), 0.1), [rule]).attach():
+    ...     model.weight.tolist()
+    [[4.0, 0.0, 3.0, 0.0]]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        rules: Sequence[Rule] = (),
+        *,
+        params: str | Sequence[str] | None = None,
+        scheduler: Stateful | Sequence[Stateful] | None = None,
+        sampler: Stateful | Sequence[Stateful] | None = None,
+        data: Iterable[Any] | None = None,
+        loss_fn: Criterion | BatchLoss | None = None,
+        seed: int = 0,
+        keep: Sequence[str] = (),
+        initialisers: Mapping[str, Initialiser] | None = None,
+        memory: str = "fast",
+        park_on: str | None = None,
+        park_state: str = "auto",
+        undo: bool = True,
+        check_every: int = 100,
+        keep_records: int | None = 10_000,
+    ) -> None:
+        self.model = model
+        self.rules = setup.named(rules)
+        optimizers = setup.as_tuple(optimizer, Optimizer)
+        self.live: Live = setup.live_things(
+            model,
+            optimizers,
+            setup.as_tuple(scheduler, object),
+            setup.as_tuple(sampler, object),
+            initialisers or {},
+            setup.Memory(memory, park_on, park_state),
+            self.rules,
+            seed,
+        )
+        self.scope = setup.scope(model, params)
+        self.time = Timekeeper()
+        self.enforcer = Enforcer(self.live.store, self.live.state, lean=memory == "lean")
+        shapes = {name: self.live.store.shape(name) for name in self.live.store.names()}
+        self.journal = Journal(shapes, keep=keep_records)
+        gatherer = Gatherer(self.live, data, loss_fn)
+        setup.check(self.live, self.rules, self._names, gatherer)
+        self.firing = Firing(
+            self.live, self.enforcer, self.time, gatherer, self.journal, self._names, undo
+        )
+        self.conductor = Conductor(
+            self.live,
+            self.enforcer,
+            self.time,
+            Agenda(self.rules, self.time),
+            self.firing,
+            Sentinel(self.live, self.enforcer, check_every),
+            setup.kept_times(self.rules, keep),
+            self.scope,
+        )
+        self._driver: Driver | None = None
+
+    def _names(self, rule: Rule) -> tuple[str, ...]:
+        """The parameters that a rule acts on: its own patterns, or the engine's scope."""
+        patterns = None if rule.who is None else rule.who.patterns
+        return self.scope if patterns is None else setup.scope(self.model, patterns)
+
+    # --- attach --------------------------------------------------------------------------------
+
+    def attach(
+        self,
+        trainer: Engine | None = None,
+        *,
+        steps_per_epoch: int | None = None,
+        total_steps: int | None = None,
+    ) -> SleepEngine:
+        """Begin: with an Ignite trainer its iterations are the ticks, else the optimizer's steps.
+
+        steps_per_epoch and total_steps are for plain loops whose rules use "ep" or "%".
+        Returns the engine, which is a context manager that detaches at the end.
+
+        Raises:
+            SetupError: if the engine is attached already, another engine holds these parameters,
+                or a rule cannot work with this clock.
+        """
+        if self._driver is not None:
+            raise SetupError("this engine is attached already: detach() first")
+        if trainer is None:
+            driver: Driver = PlainLoop(self, steps_per_epoch, total_steps)
+        else:
+            from sleepengine.attachment.ignite_trainer import IgniteTrainer
+
+            driver = IgniteTrainer(self, trainer, steps_per_epoch, total_steps)
+        driver.attach()
+        self._driver = driver
+        return self
+
+    def detach(self, *, wake: bool = False) -> None:
+        """Leave nothing behind; sleepers stay zero (their values stay here) unless `wake=True`."""
+        if wake:
+            self._at_once(Wake(), {name: ... for name in self.live.store.entries()})
+        if self._driver is not None:
+            driver, self._driver = self._driver, None
+            driver.detach()
+
+    def __enter__(self) -> SleepEngine:
+        """The engine itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Detach."""
+        self.detach()
+
+    @property
+    def attached(self) -> bool:
+        """Whether the engine is attached."""
+        return self._driver is not None
+
+    # --- act now -------------------------------------------------------------------------------
+
+    def fire(self, *rules: Rule) -> Changes:
+        """Fire these rules now, as one transaction, whatever their triggers say."""
+        return self.firing.fire(setup.named(rules), self.enforcer.captured() or None)
+
+    def undo(self) -> bool:
+        """Take back the last transaction; True when bit for bit (no step was taken since).
+
+        After a step only the masks go back: what it put to sleep wakes with its parked values.
+        """
+        return self.firing.undo()
+
+    def sleep_weights(self, layer: str, where: Any = ...) -> int:
+        """Put positions of a layer's weight (or of a parameter by its full name) to sleep."""
+        return self._at_once(Sleep(include_frozen=True), {layer: where}).slept.count()
+
+    def wake_weights(
+        self,
+        layer: str,
+        where: Any = ...,
+        value: str | ValuePolicy = "parked",
+        state: str | StatePolicy = "keep",
+    ) -> int:
+        """Wake positions with a value policy and an optimizer-state policy."""
+        return self._at_once(Wake(value, state), {layer: where}).woke.count()
+
+    def freeze_weights(self, layer: str, where: Any = ...) -> int:
+        """Freeze positions."""
+        return self._at_once(Freeze(), {layer: where}).frozen.count()
+
+    def thaw_weights(self, layer: str, where: Any = ...) -> int:
+        """Thaw positions."""
+        return self._at_once(Thaw(), {layer: where}).thawed.count()
+
+    def adopt_zeros(self, params: str | Sequence[str] | None = None) -> int:
+        """Put every weight that is exactly zero to sleep, so that fine-tuning keeps it zero."""
+        names = self.scope if params is None else setup.scope(self.model, params)
+        zeros = {name: self.live.params[name].detach() == 0 for name in names}
+        return self._at_once(Sleep(include_frozen=True), zeros).slept.count()
+
+    def set_masks(self, masks: MaskStore | Mapping[str, Tensor]) -> Changes:
+        """Make the masks equal to a store, or to name -> bool tensor (True = awake)."""
+        return self.firing.become(direct.as_store(self.live.store, masks))
+
+    def _at_once(self, action: Action, where: Mapping[str, Any]) -> Changes:
+        return self.firing.at_once(action, direct.choice_at(self.model, self.live.store, where))
+
+    # --- ask -----------------------------------------------------------------------------------
+
+    def is_sleeping(self, layer: str, where: Any = ...) -> Tensor:
+        """Bool tensor: which of these positions sleep."""
+        return direct.is_sleeping(self.model, self.live.store, layer, where)
+
+    def get_sleep_state(self, layer: str) -> direct.SleepState:
+        """The masks of one layer, with counts."""
+        return direct.sleep_state(self.model, self.live.store, layer)
+
+    def get_sleep_configuration(self) -> dict[str, direct.SleepState]:
+        """The masks of every parameter that has any asleep or frozen."""
+        store = self.live.store
+        return {name: direct.sleep_state(self.model, store, name) for name in store.entries()}
+
+    def fraction(self) -> float:
+        """Share of the weights in scope that sleep."""
+        return direct.fraction(self.live.store, self.scope)
+
+    def __getitem__(self, layer: str) -> direct.LayerView:
+        """A view of one layer with the direct calls."""
+        parameter_of(self.model, layer)
+        return direct.LayerView(self, layer)
+
+    @property
+    def store(self) -> MaskStore:
+        """The masks."""
+        return self.live.store
+
+    def on(self, event: str | Happening, handler: Handler) -> None:
+        """Call `handler(news)` after every transaction with this kind of event ("SLEPT", ...)."""
+        self.firing.handlers.append((happening(event), handler))
+
+    def metric(self, name: str, value: float) -> None:
+        """Tell the triggers a metric that arrived now (plateau and friends)."""
+        self.time.metric(name, value)
+        self.conductor.outside()
+
+    def check(self) -> None:
+        """Let the sentinel look now.
+
+        Raises:
+            LeakError: a sleeping weight is not +0.0, or a frozen one moved.
+        """
+        self.conductor.sentinel.look()
+
+    def restart(self) -> None:
+        """Set the clock back to before the first step (a new level, a new run); masks stay."""
+        self.conductor.restart()
+
+    # --- save and load -------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks, parked values, clock, journal, kept points, memories of rules: plain and tensors."""
+        return state.of(self)
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Check all of a saved state, then apply it.
+
+        Raises:
+            StateError: if anything does not fit; nothing is changed.
+        """
+        state.load(self, saved)
+
+    def __repr__(self) -> str:
+        """Counts and rules."""
+        names = ", ".join(rule.name for rule in self.rules)
+        return (
+            f"SleepEngine({type(self.model).__name__}: {len(self.scope)} tensors in scope, "
+            f"{self.fraction():.4f} asleep; rules: {names or 'none'})"
+        )

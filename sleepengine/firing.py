@@ -1,0 +1,225 @@
+"""Fire rules as one transaction: signals, choice, action, journal, events, undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from sleepengine.actions.action import Action
+from sleepengine.actions.live import Live
+from sleepengine.actions.values import Parked
+from sleepengine.choosing.shares import Carry
+from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.enforcement.policies import StatePolicy
+from sleepengine.errors import SetupError
+from sleepengine.gathering import Gatherer
+from sleepengine.happenings import Handler, Happening, News
+from sleepengine.journal import Journal, Record, TensorCounts
+from sleepengine.masks.choice import Choice
+from sleepengine.masks.planes import Changes
+from sleepengine.masks.store import MaskStore
+from sleepengine.picking import Picked, pick
+from sleepengine.rule import Rule
+from sleepengine.timekeeper import Timekeeper
+from sleepengine.transaction import Transaction
+from sleepengine.undo import PreImage
+
+
+class Firing:
+    """Turns rules that are due into one net change, and tells the journal and the handlers."""
+
+    def __init__(
+        self,
+        live: Live,
+        enforcer: Enforcer,
+        time: Timekeeper,
+        gatherer: Gatherer,
+        journal: Journal,
+        scope_of: Callable[[Rule], Sequence[str]],
+        undo: bool,
+    ) -> None:
+        self._live = live
+        self._enforcer = enforcer
+        self._time = time
+        self._gatherer = gatherer
+        self._journal = journal
+        self._scope_of = scope_of
+        self._undoes = undo
+        self._pre_image: PreImage | None = None
+        self.carries: dict[str, Carry] = {}  # what a rate left over, by rule
+        self.handlers: list[tuple[Happening, Handler]] = []
+
+    def fire(self, rules: Sequence[Rule], captured: Mapping[str, Tensor] | None) -> Changes:
+        """Fire these rules as one transaction, each seeing the masks the ones before left."""
+        transaction = Transaction(self._live, self._enforcer)
+        drafts: list[Record] = []
+        carries = dict(self.carries)
+        resets: list[tuple[Rule, Choice]] = []
+        for rule in rules:
+            picked = self._pick(rule, transaction.store, captured, carries)
+            carries[rule.name] = picked.carry
+            done = rule.what.apply(transaction, picked.choice)
+            drafts.append(self._draft(rule, picked, done))
+            resets.append((rule, done))
+        changes = self._commit(transaction, drafts)
+        self.carries = carries
+        clock = self._time.clock()
+        for rule, done in resets:
+            self._time.fired(rule.name)
+            for one in () if rule.who is None else rule.who.filters:
+                one.changed(changes.woke, clock, self._live.store)
+                if rule.what.event == Happening.RESET.name:
+                    one.changed(done, clock, self._live.store)
+        self._tell(drafts, changes)
+        return changes
+
+    def at_once(self, action: Action, choice: Choice, name: str = "direct call") -> Changes:
+        """Do one action to chosen weights now."""
+        transaction = Transaction(self._live, self._enforcer)
+        done = action.apply(transaction, choice)
+        draft = self._record(name, str(action), repr(action), done)
+        changes = self._commit(transaction, [draft])
+        self._tell([draft], changes)
+        return changes
+
+    def become(self, masks: MaskStore, name: str = "set masks") -> Changes:
+        """Make the masks equal to these; what wakes comes back as it fell asleep."""
+        transaction = Transaction(self._live, self._enforcer)
+        transaction.become(masks, Parked(), StatePolicy.KEEP)
+        drafts: list[Record] = []
+        return self._commit(transaction, drafts, name)
+
+    def undo(self) -> bool:
+        """Take back the last transaction; True when bit for bit."""
+        if self._pre_image is not None:
+            before = self._live.store.fork()
+            touched = self._pre_image.put_back(self._live)
+            self._pre_image = None
+            self._enforcer.sync(touched)
+            self._note_undo(before, "bit for bit")
+            return True
+        last = self._journal.last()
+        if last is None:
+            raise SetupError("there is nothing to undo: the journal is empty")
+        before = self._live.store.fork()
+        transaction = Transaction(self._live, self._enforcer)
+        transaction.become(
+            self._journal.masks_before(last.transaction), Parked(), StatePolicy.KEEP
+        )
+        transaction.commit()
+        self._note_undo(before, "masks only: steps were taken since; woken weights have parked values")
+        return False
+
+    def forget_undo(self) -> None:
+        """A step is coming: from now on undo restores masks only."""
+        self._pre_image = None
+
+    def observe(self, rules: Sequence[Rule], captured: Mapping[str, Tensor]) -> None:
+        """Let accumulating scorers look at this step, each once even when rules share it."""
+        seen: set[int] = set()
+        for rule in rules:
+            scorer = None if rule.who is None else rule.who.scorer
+            if scorer is not None and scorer.accumulates and id(scorer) not in seen:
+                seen.add(id(scorer))
+                scorer.observe(
+                    self._gatherer.signals(
+                        rule, self._scope_of(rule), self._live.store, captured, self._time.iteration
+                    )
+                )
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _pick(
+        self,
+        rule: Rule,
+        store: MaskStore,
+        captured: Mapping[str, Tensor] | None,
+        carries: Mapping[str, Carry],
+    ) -> Picked:
+        if rule.who is None:
+            return Picked(Choice.empty())
+        names = self._scope_of(rule)
+        signals = self._gatherer.signals(rule, names, store, captured, self._time.iteration)
+        clock = self._time.clock(rule.name)
+        return pick(rule, names, signals, store, clock, carries.get(rule.name, 0.0))
+
+    def _commit(
+        self, transaction: Transaction, drafts: list[Record], name: str | None = None
+    ) -> Changes:
+        live = self._live
+        before = live.store.fork()
+        touched = transaction.touched()
+        if self._undoes:
+            self._pre_image = PreImage(live, touched, transaction.writes_values)
+        changes = transaction.commit()
+        if name is not None:
+            for kind, choice in changes._asdict().items():
+                if not choice.is_empty():
+                    drafts.append(self._record(name, kind, "masks set from outside", choice))
+        if drafts:
+            if not self._journal.begun:
+                self._journal.begin(before)
+            drafts[:] = self._finished(drafts)
+            self._journal.append(drafts, before, live.store)
+        return changes
+
+    def _draft(self, rule: Rule, picked: Picked, done: Choice) -> Record:
+        why = rule.why
+        if picked.threshold is not None:
+            why += f", last score {picked.threshold:.6g}"
+        note = ""
+        if rule.what.chooses and done.is_empty():
+            note = "nothing to do: at or past the target"
+        return self._record(rule.name, str(rule.what), why, done, note)
+
+    def _record(self, name: str, action: str, why: str, done: Choice, note: str = "") -> Record:
+        counts = done.counts()
+        return Record(
+            index=0,
+            transaction=0,
+            step=self._time.iteration,
+            epoch=self._time.epoch,
+            rule=name,
+            action=action,
+            why=why,
+            changed=sum(counts.values()),
+            tensors={n: TensorCounts(k, 0, 0, self._live.store.numel(n)) for n, k in counts.items()},
+            note=note,
+        )
+
+    def _finished(self, drafts: Sequence[Record]) -> list[Record]:
+        """The drafts with their place in the journal and the counts after the transaction."""
+        store = self._live.store
+        return [
+            replace(
+                draft,
+                index=self._journal.next_index + place,
+                transaction=self._journal.next_transaction,
+                fraction=store.fraction(),
+                tensors={
+                    n: replace(c, asleep=store.asleep_count(n), frozen=store.frozen_count(n))
+                    for n, c in draft.tensors.items()
+                },
+            )
+            for place, draft in enumerate(drafts)
+        ]
+
+    def _note_undo(self, before: MaskStore, note: str) -> None:
+        draft = self._record("undo", "Undo", "asked for", Choice.empty(), note)
+        self._journal.append(self._finished([draft]), before, self._live.store)
+
+    def _tell(self, records: Sequence[Record], changes: Changes) -> None:
+        happened: dict[Happening, bool] = {
+            Happening.SLEPT: not changes.slept.is_empty(),
+            Happening.WOKE: not changes.woke.is_empty(),
+            Happening.FROZE: not changes.frozen.is_empty(),
+            Happening.THAWED: not changes.thawed.is_empty(),
+            Happening.RESET: any(r.action == "Reset" and r.changed for r in records),
+            Happening.REWOUND: any(r.action == "Rewind" for r in records),
+        }
+        for kind, handler in list(self.handlers):
+            if happened[kind]:
+                handler(News(kind, self._time.iteration, tuple(records), changes))
+

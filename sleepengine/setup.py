@@ -1,0 +1,222 @@
+"""What the engine is built from, and every gap found before anything changes, in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from torch import nn
+from torch.optim import Optimizer
+
+from schedules.time import Time
+from sleepengine import names as naming
+from sleepengine.actions.initialise import check_initialiser
+from sleepengine.actions.kept_points import PARTS, KeptPoints
+from sleepengine.actions.live import Initialiser, Live
+from sleepengine.actions.reset import Reset
+from sleepengine.actions.rewind import Rewind
+from sleepengine.actions.values import Fresh, value_policy
+from sleepengine.actions.wake import Wake, state_policy
+from sleepengine.enforcement.optimizer_state import OptimizerState
+from sleepengine.enforcement.policies import ParkState
+from sleepengine.enforcement.roster import Roster
+from sleepengine.errors import SetupError, did_you_mean
+from sleepengine.gathering import Gatherer
+from sleepengine.masks.parking import Parking
+from sleepengine.masks.store import MaskStore
+from sleepengine.rule import Rule
+
+T = TypeVar("T")
+PARK_STATES = {"none": ParkState.NONE, "second": ParkState.SECOND, "all": ParkState.ALL}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How masks and parked values are held.
+
+    mode: "fast" (expanded masks, dense parked values) or "lean" (bits, packed values).
+    park_on: None = the parameter's device, or "cpu".
+    park_state: "auto", "none", "second" or "all".
+    """
+
+    mode: str = "fast"
+    park_on: str | None = None
+    park_state: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the words."""
+        for label, value, valid in (
+            ("memory", self.mode, ("fast", "lean")),
+            ("park_on", self.park_on, (None, "cpu")),
+            ("park_state", self.park_state, ("auto", *PARK_STATES)),
+        ):
+            if value not in valid:
+                raise SetupError(f"{label}={value!r} is not known; valid: {list(valid)}")
+
+    def state(self, rules: Sequence[Rule]) -> ParkState:
+        """What of the optimizer state is parked: what the rules can ask for."""
+        asked = [state_policy(r.what.state).needs for r in rules if isinstance(r.what, Wake)]
+        if self.park_state != "auto":
+            given = PARK_STATES[self.park_state]
+            for need in asked:
+                if not given.covers(need):
+                    raise SetupError(
+                        f"park_state={self.park_state!r}, but a rule's Wake needs {need.name.lower()!r}"
+                    )
+            return given
+        return ParkState.ALL if ParkState.ALL in asked else ParkState.SECOND
+
+
+def as_tuple(value: Any, kind: type[T]) -> tuple[T, ...]:
+    """None, one or several as a tuple, each checked against `kind`."""
+    if value is None:
+        return ()
+    several = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for one in several:
+        if not isinstance(one, kind):
+            raise SetupError(f"{one!r} is not a {kind.__module__}.{kind.__name__}")
+    return several
+
+
+def named(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """The rules under names that differ: a second "Sleep-Magnitude" becomes "Sleep-Magnitude-2"."""
+    taken: set[str] = set()
+    result: list[Rule] = []
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise SetupError(f"rules: {rule!r} is not a Rule(when, who, what)")
+        name, number = rule.name, 2
+        while name in taken:
+            name, number = f"{rule.name}-{number}", number + 1
+        taken.add(name)
+        result.append(rule if name == rule.name else replace(rule, name=name))
+    return tuple(result)
+
+
+def live_things(
+    model: nn.Module,
+    optimizers: tuple[Optimizer, ...],
+    schedulers: tuple[Any, ...],
+    samplers: tuple[Any, ...],
+    initialisers: Mapping[str, Initialiser],
+    memory: Memory,
+    rules: Sequence[Rule],
+    seed: int,
+) -> Live:
+    """The live things of one engine."""
+    if not isinstance(model, nn.Module):
+        raise SetupError(f"model={model!r} is not a torch.nn.Module")
+    params = naming.named_parameters(model)
+    shapes = {name: p.shape for name, p in params.items()}
+    devices = {name: p.device for name, p in params.items()}
+    dense = memory.mode == "fast"
+    return Live(
+        model=naming.unwrap(model),
+        params=params,
+        store=MaskStore(shapes, devices),
+        parked=Parking(params, dense=dense, device=memory.park_on),
+        state=OptimizerState(
+            Roster(params, optimizers), memory.state(rules), device=memory.park_on, dense=dense
+        ),
+        kept=KeptPoints(),
+        optimizers=optimizers,
+        schedulers=schedulers,
+        samplers=samplers,
+        initialisers=dict(initialisers),
+        seed=seed,
+    )
+
+
+def scope(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the parameters that rules act on.
+
+    Raises:
+        UnknownNameError: a pattern matches nothing.
+        SetupError: a parameter shares memory with another, or has no shape yet.
+    """
+    if patterns is None:
+        names = naming.default_scope(model)
+    else:
+        names = naming.matching(model, patterns)
+    naming.check_targets(naming.named_parameters(model), names)
+    return names
+
+
+def kept_times(
+    rules: Sequence[Rule], keep: Sequence[str]
+) -> dict[str, tuple[Time | None, frozenset[str]]]:
+    """Which points to keep, when, and which parts: found from the rules, and those asked for."""
+    parts: dict[str, frozenset[str]] = {tag: PARTS for tag in keep}
+    for rule in rules:
+        asked = dict(rule.what.kept_points)
+        if rule.who is not None and rule.who.scorer is not None and rule.who.scorer.anchor:
+            asked[rule.who.scorer.anchor] = frozenset({"weights"})
+        for tag, wanted in asked.items():
+            parts[tag] = parts.get(tag, frozenset()) | wanted
+    times: dict[str, tuple[Time | None, frozenset[str]]] = {}
+    for tag, wanted in parts.items():
+        try:
+            times[tag] = (None if tag == "init" else Time.parse(tag), wanted)
+        except ValueError as error:
+            raise SetupError(
+                f"kept point {tag!r} is neither 'init' nor a time such as '500it'. "
+                f"{did_you_mean(tag, ['init', 'fresh'])}"
+            ) from error
+    return times
+
+
+def check(
+    live: Live,
+    rules: Sequence[Rule],
+    names_of: Callable[[Rule], Sequence[str]],
+    gatherer: Gatherer,
+) -> None:
+    """Every gap that can be seen before the first step.
+
+    Raises:
+        SetupError: all of them, one per line.
+    """
+    problems: list[str] = []
+    held = {id(p) for o in live.optimizers for g in o.param_groups for p in g["params"]}
+    for rule in rules:
+        try:
+            names = names_of(rule)
+        except SetupError as error:
+            problems.append(f"rule {rule.name!r}: {error}")
+            continue
+        if not names and rule.what.chooses:
+            problems.append(f"rule {rule.name!r}: no parameter is in its scope")
+        problems += gatherer.problems(rule)
+        problems += _missing(rule, names, live)
+        if rule.skip_step and not live.optimizers:
+            problems.append(f"rule {rule.name!r}: skip_step needs an optimizer")
+        outside = [n for n in names if live.optimizers and id(live.params[n]) not in held]
+        if outside:
+            problems.append(
+                f"rule {rule.name!r}: {', '.join(outside[:5])} in none of the given optimizers"
+            )
+    if problems:
+        raise SetupError("\n".join(problems))
+
+
+def _missing(rule: Rule, names: Sequence[str], live: Live) -> list[str]:
+    found: list[str] = []
+    action = rule.what
+    draws = isinstance(action, Wake | Reset) and isinstance(value_policy(action.value), Fresh)
+    if draws or (isinstance(action, Rewind) and action.to == "fresh"):
+        drawn = names if rule.what.chooses else tuple(live.params)
+        found += [f"rule {rule.name!r}: {p}" for n in drawn if (p := check_initialiser(live, n))]
+    if isinstance(action, Rewind):
+        if action.schedule and not live.schedulers and _schedules(live):
+            found.append(
+                f"rule {rule.name!r}: rewinds the LR schedule; give scheduler=, or schedule=False"
+            )
+        if action.data and not live.samplers:
+            found.append(f"rule {rule.name!r}: rewinds the data order; give sampler=")
+    return found
+
+
+def _schedules(live: Live) -> bool:
+    """Whether an LR scheduler was built on an optimizer (it writes `initial_lr`)."""
+    return any("initial_lr" in group for o in live.optimizers for group in o.param_groups)

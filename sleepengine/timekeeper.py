@@ -1,0 +1,77 @@
+"""The engine's clock: completed steps, metrics that arrived, outside events, when rules fired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schedules import Clock
+from sleepengine.errors import StateError
+
+
+class Timekeeper:
+    """Counts ticks and hands out the `Clock` that triggers read."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+        self.steps_per_epoch: int | None = None
+        self.total_steps: int | None = None
+        self._metrics: dict[str, tuple[tuple[int, float], ...]] = {}
+        self._events: frozenset[str] = frozenset()
+        self._last_fired: dict[str, int] = {}
+
+    def clock(self, rule: str | None = None, ahead: int = 0) -> Clock:
+        """The time as a rule sees it, `ahead` ticks from now."""
+        return Clock(
+            iteration=self.iteration + ahead,
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
+            metrics=self._metrics,
+            events=self._events if ahead == 0 else frozenset(),
+            last_fired=None if rule is None else self._last_fired.get(rule),
+        )
+
+    @property
+    def epoch(self) -> float | None:
+        """Epochs done, with the part of the running one; None when their length is not known."""
+        return None if self.steps_per_epoch is None else self.iteration / self.steps_per_epoch
+
+    def fired(self, rule: str) -> None:
+        """Remember that a rule fired now."""
+        self._last_fired[rule] = self.iteration
+
+    def metric(self, name: str, value: float) -> None:
+        """Remember a metric that arrived now."""
+        self._metrics = {
+            **self._metrics,
+            name: (*self._metrics.get(name, ()), (self.iteration, float(value))),
+        }
+
+    def events(self, names: frozenset[str]) -> None:
+        """The outside events that are happening now; an empty set ends them."""
+        self._events = names
+
+    def restart(self) -> None:
+        """Back to before the first step, for a new level or run; lengths stay."""
+        self.iteration = 0
+        self._metrics = {}
+        self._events = frozenset()
+        self._last_fired = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The time as plain values."""
+        return {
+            "iteration": self.iteration,
+            "metrics": {n: [list(pair) for pair in h] for n, h in self._metrics.items()},
+            "last_fired": dict(self._last_fired),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take a saved time."""
+        if set(state) != {"iteration", "metrics", "last_fired"}:
+            raise StateError(f"the saved clock has fields {sorted(state)}")
+        self.iteration = int(state["iteration"])
+        self._metrics = {
+            n: tuple((int(i), float(v)) for i, v in h) for n, h in state["metrics"].items()
+        }
+        self._last_fired = {n: int(i) for n, i in state["last_fired"].items()}

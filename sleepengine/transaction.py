@@ -1,0 +1,143 @@
+"""One transaction per firing: rules that fire together see, and leave, one net change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sleepengine.actions.live import Live
+from sleepengine.actions.values import Parked, ValuePolicy
+from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.enforcement.policies import StatePolicy
+from sleepengine.masks import bits
+from sleepengine.masks.choice import Choice
+from sleepengine.masks.planes import Changes
+from sleepengine.masks.store import MaskStore
+
+
+@dataclass(frozen=True)
+class _Waking:
+    """Which entries one action woke, and how they are to come back."""
+
+    choice: Choice
+    value: ValuePolicy
+    state: StatePolicy
+
+
+class Transaction:
+    """Masks change at once in a working copy; tensors change once, at `commit`.
+
+    So a weight that is dropped and regrown within one firing keeps its value and its momentum,
+    and an error in any rule leaves everything as it was.
+    """
+
+    def __init__(self, live: Live, enforcer: Enforcer) -> None:
+        self.live = live
+        self.store: MaskStore = live.store.fork()
+        self._enforcer = enforcer
+        self._wakings: list[_Waking] = []
+        self._afterwards: list[Callable[[Live], None]] = []
+
+    def sleep(self, choice: Choice) -> Choice:
+        """Put the chosen weights to sleep in the working copy."""
+        return self.store.sleep(choice)
+
+    def wake(self, choice: Choice, value: ValuePolicy, state: StatePolicy) -> Choice:
+        """Wake the chosen weights in the working copy; the last policy named for a weight holds."""
+        woke = self.store.wake(choice)
+        self._wakings.append(_Waking(woke, value, state))
+        return woke
+
+    def freeze(self, choice: Choice) -> Choice:
+        """Freeze the chosen weights in the working copy."""
+        return self.store.freeze(choice)
+
+    def thaw(self, choice: Choice) -> Choice:
+        """Thaw the chosen weights in the working copy."""
+        return self.store.thaw(choice)
+
+    def become(self, masks: MaskStore, value: ValuePolicy, state: StatePolicy) -> Changes:
+        """Make the working copy equal to `masks`; what wakes gets the given policies."""
+        changes = self.store.adopt(masks)
+        self._wakings.append(_Waking(changes.woke, value, state))
+        return changes
+
+    def afterwards(self, act: Callable[[Live], None]) -> None:
+        """Write values once the masks are in force."""
+        self._afterwards.append(act)
+
+    @property
+    def writes_values(self) -> bool:
+        """Whether any action writes values beside what masks do."""
+        return bool(self._afterwards)
+
+    def touched(self) -> set[str]:
+        """Names whose masks differ from the live ones."""
+        return self.live.store.diff(self.store).names()
+
+    @torch.no_grad()
+    def commit(self) -> Changes:
+        """Bring weights, gradients and optimizer state in line with the working copy.
+
+        Returns:
+            The net change of all actions together.
+        """
+        live, before, touched = self.live, self.live.store.fork(), self.touched()
+        changes = live.store.adopt(self.store)
+        for name in touched:
+            rest, rise = _training_changes(before, live.store, name)
+            if rest is not None:
+                live.state.park(name, rest)
+            if name in changes.slept:
+                live.parked[name].park_and_clear_(live.params[name], changes.slept.bits(name))
+            if name in changes.woke:
+                self._write_woken(name, changes.woke.bits(name))
+            if rise is not None:
+                self._release(name, rise)
+        live.event += 1
+        self._enforcer.sync(touched)
+        self._enforcer.mask_pending_gradients(touched)
+        for act in self._afterwards:
+            act(live)
+        if self._afterwards:
+            self._enforcer.accept(live.store.entries())
+        torch.clear_autocast_cache()  # a cached low-precision copy would still hold the old masks
+        return changes
+
+    def _shares(self, name: str, where: Tensor) -> list[tuple[_Waking | None, Tensor]]:
+        """Split `where` by the action that woke each entry last; None: no action did."""
+        shares: list[tuple[_Waking | None, Tensor]] = []
+        for waking in reversed(self._wakings):
+            if name in waking.choice:
+                now = bits.bit_and(where, waking.choice.bits(name).to(where.device))
+                if bits.any_set(now):
+                    shares.append((waking, now))
+                    where = bits.bit_andnot(where, now)
+        if bits.any_set(where):
+            shares.append((None, where))
+        return shares
+
+    def _write_woken(self, name: str, woke: Tensor) -> None:
+        for waking, where in self._shares(name, woke):
+            policy = Parked() if waking is None else waking.value
+            policy.write(self.live, name, where)
+        self.live.parked[name].take(woke)
+
+    def _release(self, name: str, rise: Tensor) -> None:
+        for waking, where in self._shares(name, rise):
+            policy = StatePolicy.KEEP if waking is None else waking.state
+            self.live.state.release(name, where, policy)
+
+
+def _training_changes(
+    before: MaskStore, after: MaskStore, name: str
+) -> tuple[Tensor | None, Tensor | None]:
+    """Entries that stopped training and entries that began to, as packed bits."""
+    full = bits.full(before.numel(name), before.device(name))
+    was, now = before.trainable_bits(name), after.trainable_bits(name)
+    was, now = full if was is None else was, full if now is None else now
+    rest, rise = bits.bit_andnot(was, now), bits.bit_andnot(now, was)
+    return (rest if bits.any_set(rest) else None), (rise if bits.any_set(rise) else None)
