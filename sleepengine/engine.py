@@ -121,7 +121,7 @@ class SleepEngine:
         gatherer = Gatherer(self.live, data, loss_fn)
         setup.check(self.live, self.rules, self._names, gatherer)
         self.firing = Firing(
-            self.live, self.enforcer, self.time, gatherer, self.journal, self._names, undo
+            self.live, self.enforcer, self.time, gatherer, self.journal, self._names, self.scope, undo
         )
         self.conductor = Conductor(
             self.live,

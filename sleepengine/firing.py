@@ -38,6 +38,7 @@ class Firing:
         gatherer: Gatherer,
         journal: Journal,
         scope_of: Callable[[Rule], Sequence[str]],
+        scope: Sequence[str],
         undo: bool,
     ) -> None:
         self._live = live
@@ -46,6 +47,7 @@ class Firing:
         self._gatherer = gatherer
         self._journal = journal
         self._scope_of = scope_of
+        self._scope = scope  # shares in the journal are of these parameters
         self._undoes = undo
         self._pre_image: PreImage | None = None
         self.carries: dict[str, Carry] = {}  # what a rate left over, by rule
@@ -192,12 +194,15 @@ class Firing:
     def _finished(self, drafts: Sequence[Record]) -> list[Record]:
         """The drafts with their place in the journal and the counts after the transaction."""
         store = self._live.store
+        total = sum(store.numel(name) for name in self._scope)
+        asleep = sum(store.asleep_count(name) for name in self._scope)
+        share = asleep / total if total else 0.0
         return [
             replace(
                 draft,
                 index=self._journal.next_index + place,
                 transaction=self._journal.next_transaction,
-                fraction=store.fraction(),
+                fraction=share,
                 tensors={
                     n: replace(c, asleep=store.asleep_count(n), frozen=store.frozen_count(n))
                     for n, c in draft.tensors.items()
