@@ -174,7 +174,7 @@ class Blocks(Units):
         """Tiles -> the parameter's shape."""
         r, c = self.shape
         return {
-            n: m[:, None, :, None].expand(-1, r, -1, c).reshape(shapes[n])
+            n: m[:, None, :, None].expand(-1, r, -1, c).reshape(shapes[n]).contiguous()
             for n, m in chosen.items()
         }
 
