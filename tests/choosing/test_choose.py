@@ -1,4 +1,4 @@
-"""Exact counts for every amount in every pool, the floor, and what is refused."""
+"""Exact counts for every amount in every pool."""
 
 from __future__ import annotations
 
@@ -10,20 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepengine.choosing import (
-    ER,
-    ERK,
-    Blocks,
-    Columns,
     Factors,
     Global,
-    MeanScore,
-    NofM,
     PerRow,
     PerTensor,
-    Rows,
-    Uniform,
-    Weights,
-    below,
     by,
     choose,
     count,
@@ -31,7 +21,7 @@ from sleepengine.choosing import (
     rate,
     to,
 )
-from sleepengine.errors import CollapseError, ScheduleError, SetupError
+from sleepengine.errors import ScheduleError, SetupError
 
 SHAPES = {"a": (6, 8), "b": (4, 12), "c": (3, 4, 2, 2)}
 GLOBAL, TENSOR, ROW = Global(), PerTensor(), PerRow()
@@ -192,72 +182,6 @@ def test_the_threshold_is_the_last_score_chosen():
     assert math.copysign(1, zero) == 1.0
 
 
-def test_below_takes_the_threshold_itself_and_leaves_the_best():
-    scores = {"a": torch.tensor([0.1, 0.2, 0.1]), "b": torch.tensor([0.0, 0.1, 0.1])}
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        typed = {n: s.to(dtype) for n, s in scores.items()}
-        chosen = choose(typed, GLOBAL, below(0.1), asleep={}, eligible={})
-        # Every unit of b is low: its last best one stays.
-        assert chosen.masks["a"].tolist() == [True, False, True]
-        assert chosen.masks["b"].tolist() == [True, True, False]
-    free = choose(scores, TENSOR, below(0.1), asleep={}, eligible={}, keep_one=False)
-    assert free.masks["b"].tolist() == [True, True, True]
-    assert choose(scores, TENSOR, below(-1), asleep={}, eligible={}).threshold is None
-    closed = {"a": torch.tensor([False, True, True])}
-    some = choose(scores, TENSOR, below(0.3), asleep={}, eligible=closed)
-    assert some.masks["a"].tolist() == [False, True, True]
-
-
-def test_the_floor_moves_the_quota_to_the_next_lowest():
-    scores = {"small": torch.tensor([1.0, 2.0]), "big": torch.tensor([3.0, 4.0, 5.0])}
-    chosen = choose(scores, GLOBAL, count(3), asleep={}, eligible={})
-    assert chosen.masks["small"].tolist() == [True, False]
-    assert chosen.masks["big"].tolist() == [True, True, False]
-    assert chosen.threshold == 4.0
-    bare = choose(scores, GLOBAL, count(3), asleep={}, eligible={}, keep_one=False)
-    assert bare.masks["small"].tolist() == [True, True]
-
-
-def test_the_floor_among_equals_keeps_the_last():
-    scores = {n: torch.zeros(3) for n in "ab"}
-    chosen = choose(scores, GLOBAL, count(4), asleep={}, eligible={})
-    assert [m.tolist() for m in chosen.masks.values()] == [[True, True, False]] * 2
-
-
-def test_a_closed_awake_unit_is_floor_enough_and_a_sleeping_one_is_not():
-    scores = {"a": torch.tensor([1.0, 2.0, 3.0])}
-    closed = {"a": torch.tensor([True, True, False])}
-    chosen = choose(scores, GLOBAL, count(2), asleep={}, eligible=closed)
-    assert chosen.masks["a"].tolist() == [True, True, False]
-    asleep = {"a": torch.tensor([False, False, True])}
-    with pytest.raises(CollapseError, match="'a'"):
-        choose(scores, GLOBAL, count(2), asleep=asleep, eligible={})
-
-
-def test_a_quota_that_would_empty_tensors_names_them_and_the_numbers():
-    scores = {"fc1": torch.zeros(4), "fc2": torch.zeros(2)}
-    message = (
-        r"Choosing 5 units would empty 'fc1' \(4 of 4 may be chosen, 0 asleep\)\. "
-        r"With one awake unit kept in each tensor 4 can be chosen"
-    )
-    with pytest.raises(CollapseError, match=message):
-        choose(scores, GLOBAL, count(5), asleep={}, eligible={})
-    with pytest.raises(CollapseError, match="'fc2'"):
-        choose(scores, TENSOR, to(0.8), asleep={}, eligible={})
-    with pytest.raises(CollapseError, match="'fc1'"):
-        choose({"fc1": torch.zeros(2, 2)}, ROW, to(1.0), asleep={}, eligible={})
-    chosen = choose(scores, TENSOR, to(1.0), asleep={}, eligible={}, keep_one=False)
-    assert all(bool(m.all()) for m in chosen.masks.values())
-
-
-@pytest.mark.parametrize("pool", [GLOBAL, TENSOR, ROW], ids=repr)
-def test_more_than_may_be_chosen_raises(pool):
-    closed = {"w": torch.zeros(2, 4, dtype=torch.bool)}
-    message = r"4 units are asked for|8 units are asked for"
-    with pytest.raises(ScheduleError, match=f"({message}) and 0 may be chosen: 'w"):
-        choose({"w": torch.ones(2, 4)}, pool, to(1.0), asleep={}, eligible=closed)
-
-
 def test_rates_carry_over_in_every_tensor_alone():
     scores = {"a": torch.arange(4.0), "b": torch.arange(10.0)}
     carry, table = 0.0, []
@@ -270,113 +194,3 @@ def test_rates_carry_over_in_every_tensor_alone():
     assert carry == {"a": 0.5, "b": 0.25}
     with pytest.raises(SetupError, match=r"Global\(\) is one pool with one remainder"):
         choose(scores, GLOBAL, rate(0.125), asleep={}, eligible={}, carry=carry)
-
-
-def test_missing_masks_mean_all():
-    scores = {"a": torch.tensor([1.0, 2.0, 3.0, 4.0])}
-    asleep = {"a": torch.tensor([True, True, False, False])}
-    slept = choose(scores, GLOBAL, count(1), asleep=asleep, eligible={}).masks["a"]
-    woken = choose(scores, GLOBAL, count(1), asleep=asleep, eligible={}, highest=True).masks["a"]
-    assert slept.tolist() == [False, False, True, False]
-    assert woken.tolist() == [False, True, False, False]
-
-
-@pytest.mark.parametrize("pool", [GLOBAL, TENSOR, ROW, NofM(2, 4)], ids=repr)
-def test_nothing_is_written_and_masks_fit(pool):
-    scores = _scores("ties")
-    before = {n: s.clone() for n, s in scores.items()}
-    asleep = {"a": torch.zeros(SHAPES["a"], dtype=torch.bool)}
-    able = {"b": torch.ones(SHAPES["b"], dtype=torch.bool)}
-    amount = None if isinstance(pool, NofM) else to(0.5)
-    chosen = choose(scores, pool, amount, asleep=asleep, eligible=able)
-    assert list(chosen.masks) == list(SHAPES)
-    for name, mask in chosen.masks.items():
-        assert mask.dtype == torch.bool
-        assert mask.shape == SHAPES[name]
-        assert torch.equal(scores[name], before[name])
-    assert not asleep["a"].any()
-    assert able["b"].all()
-
-
-@pytest.mark.parametrize("units", [Weights(), Rows(), Columns(), Blocks((1, 2))], ids=repr)
-@pytest.mark.parametrize(
-    "pool",
-    [GLOBAL, TENSOR, ROW, PerTensor(ERK()), PerTensor(ER()), PerTensor(Factors({"a": 0.5}))],
-    ids=repr,
-)
-def test_units_and_pools_are_independent_or_refused_when_built(units, pool):
-    if pool is ROW and isinstance(units, (Rows, Columns)):
-        with pytest.raises(SetupError, match="nothing to compare in a row"):
-            pool.check(units, to(0.5))
-        return
-    pool.check(units, to(0.5))
-    scores = units.pool(_scores("distinct"))
-    chosen = choose(scores, pool, to(0.5), asleep={}, eligible={}, shapes=SHAPES)
-    weights = units.spread(chosen.masks, {n: torch.Size(s) for n, s in SHAPES.items()})
-    for name, mask in chosen.masks.items():
-        share = int(mask.sum()) / mask.numel()
-        assert int(weights[name].sum()) == pytest.approx(share * math.prod(SHAPES[name]))
-
-
-@pytest.mark.parametrize("empty", [(0,), (0, 4), (3, 0)])
-@pytest.mark.parametrize("pool", [GLOBAL, TENSOR], ids=repr)
-def test_tensors_without_elements_take_part_in_nothing(pool, empty):
-    scores = {"none": torch.zeros(empty), "w": torch.arange(4.0)}
-    chosen = choose(scores, pool, to(0.5), asleep={}, eligible={})
-    assert chosen.masks["none"].shape == empty
-    assert chosen.masks["w"].tolist() == [True, True, False, False]
-
-
-def test_no_tensors_give_no_masks():
-    for pool in (GLOBAL, TENSOR, ROW, PerTensor(MeanScore())):
-        chosen = choose({}, pool, to(0.5), asleep={}, eligible={}, highest=True)
-        assert chosen.masks == {}
-        assert chosen.threshold is None
-
-
-@pytest.mark.parametrize("pool", [GLOBAL, TENSOR, ROW, PerTensor(Uniform())], ids=repr)
-def test_pools_need_an_amount(pool):
-    with pytest.raises(SetupError, match="needs an amount: to, by, count, rate or below"):
-        pool.check(Weights(), None)
-    with pytest.raises(SetupError, match="needs an amount"):
-        choose({"w": torch.ones(2, 2)}, pool, None, asleep={}, eligible={})
-
-
-def test_impossible_pairs_raise():
-    with pytest.raises(SetupError, match=r"rate\(0.1\) keeps a remainder for every pool"):
-        PerRow().check(Weights(), rate(0.1))
-    for pool in (GLOBAL, TENSOR, ROW):
-        with pytest.raises(SetupError, match=r"below\(0.1\) picks low scores"):
-            pool.check(Weights(), below(0.1), highest=True)
-    with pytest.raises(SetupError, match=r"PerRow\(\) needs 2 or more dimensions: 'b'"):
-        choose({"b": torch.ones(3)}, ROW, to(0.5), asleep={}, eligible={})
-    with pytest.raises(SetupError, match="replace it with"):
-        choose({"b": torch.ones(3)}, GLOBAL, to(lambda p: p), asleep={}, eligible={})
-
-
-@pytest.mark.parametrize(
-    ("what", "mask", "message"),
-    [
-        ("asleep", torch.zeros(3), r"asleep\['w'\] is torch.float32; masks are torch.bool"),
-        ("eligible", torch.zeros(2, dtype=torch.bool), r"eligible\['w'\] has shape \(2,\)"),
-        ("asleep", torch.zeros(3, dtype=torch.bool, device="meta"), "is on meta"),
-    ],
-)
-def test_masks_that_do_not_fit_raise(what, mask, message):
-    masks = {"asleep": {}, "eligible": {}, what: {"w": mask}}
-    with pytest.raises(SetupError, match=message):
-        choose({"w": torch.ones(3)}, GLOBAL, to(0.5), **masks)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_nan_scores_are_named_and_infinities_are_not(dtype):
-    fine = {"a": torch.tensor([math.inf, -math.inf, 1.0], dtype=dtype)}
-    assert choose(fine, GLOBAL, count(1), asleep={}, eligible={}).masks["a"][1]
-    wrong = {**fine, "fc.weight": torch.tensor([1.0, math.nan, math.nan], dtype=dtype)}
-    with pytest.raises(SetupError, match=r"2 of 3 scores of 'fc\.weight' are NaN"):
-        choose(wrong, GLOBAL, count(1), asleep={}, eligible={})
-
-
-def test_complex_scores_are_refused():
-    with pytest.raises(SetupError, match=r"'a' are torch\.complex64; scores are real"):
-        choose({"a": torch.ones(2, dtype=torch.complex64)}, GLOBAL, to(0), asleep={}, eligible={})
