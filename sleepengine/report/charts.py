@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sleepengine.report.plots import COLOURS, MARKERS, Pen, Plot, draw
-from sleepengine.report.rows import Reading, arms, awake_share, best_step, level_rows, test_accuracy
+from sleepengine.report.plots import COLOURS, MARKERS, STYLES, Pen, Plot, draw
+from sleepengine.report.rows import Reading, accuracy_of, arms, awake_share, best_step, level_rows
 from sleepengine.report.run_data import RunData
 from sleepengine.report.series import Series, learning, thin_out
 from sleepengine.report.statistics import Interval
@@ -40,7 +40,7 @@ def lines_of(run: RunData, reading: Reading, prefix: str = "") -> tuple[Line, ..
 
 def accuracy_chart(run: RunData) -> Plot:
     """Test accuracy against the share of weights left, one line per arm with its 95% band."""
-    lines = lines_of(run, test_accuracy)
+    lines = lines_of(run, accuracy_of)
     return against_weights(lines, "accuracy", "Test accuracy", _spread(lines), percent=True)
 
 
@@ -55,7 +55,7 @@ def speed_chart(run: RunData) -> Plot:
 def compare_chart(runs: Sequence[RunData]) -> Plot:
     """Test accuracy against weights left, one line per run and arm."""
     lines = [
-        line for run in runs for line in lines_of(run, test_accuracy, f"{short(run.meta.name)}: ")
+        line for run in runs for line in lines_of(run, accuracy_of, f"{short(run.meta.name)}: ")
     ]
     return against_weights(lines, "compare", "Test accuracy", _spread(lines), percent=True)
 
@@ -75,21 +75,23 @@ def against_weights(
         axes = pen.figure.subplots()
         handles = [_band(axes, line, i) for i, line in enumerate(lines)]
         axes.set_xscale("log")
-        places = _ticks(sorted({awake for line in lines for awake in line.awake if awake > 0.0}))
+        found = sorted({awake for line in lines for awake in line.awake if awake > 0.0})
+        places = ticks(found)
         pen.fixed_ticks(axes.xaxis, places, [share(place) for place in places])
-        if len(places) > 1:
-            axes.invert_xaxis()
+        if found:  # from all weights to the fewest, with a margin as wide as a marker
+            margin = max(1.05, (found[-1] / found[0]) ** 0.05)
+            axes.set_xlim(found[-1] * margin, found[0] / margin)
         if percent:
             pen.percent_axis(axes.yaxis)
         else:
             pen.whole_steps(axes.yaxis)
         axes.set_xlabel("weights left (logarithmic)")
         axes.set_title(title)
-        pen.legend(handles, [line.label for line in lines], columns=2 if len(lines) < 4 else 1)
+        pen.legend(handles, [line.label for line in lines])
 
     words = "; ".join(_line_words(line, percent) for line in lines)
     alt = f"{title} against the share of weights left. {words or 'No values yet'}."
-    return draw(name, caption, alt, paint, 3.3 + (0.2 * len(lines) if len(lines) > 3 else 0.0))
+    return draw(name, caption, alt, paint)
 
 
 def _band(axes: Any, line: Line, i: int) -> Any:
@@ -104,7 +106,10 @@ def _band(axes: Any, line: Line, i: int) -> Any:
     )
     means = [value.mean for value in line.values]
     marker = MARKERS[i % len(MARKERS)]
-    (handle,) = axes.plot(line.awake, means, color=colour, marker=marker, clip_on=False)
+    style = STYLES[i // len(COLOURS) % len(STYLES)]
+    (handle,) = axes.plot(
+        line.awake, means, color=colour, linestyle=style, marker=marker, clip_on=False
+    )
     return handle
 
 
@@ -121,15 +126,21 @@ def _line_words(line: Line, percent: bool) -> str:
     )
 
 
-def _ticks(places: list[float], gap: float = 0.85) -> list[float]:
-    """Those places that leave room for their labels on a logarithmic axis, largest kept first."""
+def ticks(places: Sequence[float], most: int = 9) -> list[float]:
+    """Of ascending `places`, those whose labels have room on a logarithmic axis, and both ends.
+
+    >>> ticks([0.1, 0.11, 0.5, 0.95, 1.0])
+    [1.0, 0.5, 0.1]
+    """
     if not places:
         return []
-    span = math.log(places[-1] / places[0]) or 1.0
-    kept: list[float] = []
-    for place in reversed(places):
-        if not kept or math.log(kept[-1] / place) / span > gap / 9:
+    room = math.log(places[-1] / places[0]) / most
+    kept = [places[-1]]
+    for place in reversed(places[:-1]):
+        if math.log(kept[-1] / place) >= room:
             kept.append(place)
+    if kept[-1] != places[0]:
+        kept[max(1, len(kept) - 1) :] = [places[0]]
     return kept
 
 
@@ -154,7 +165,7 @@ def _learning_chart(
         axes = pen.figure.subplots()
         handles = []
         for rank, line in enumerate(lines.values()):
-            alpha = 0.2 + 0.8 * (rank + 1) / len(lines)
+            alpha = min(1.0, 0.2 + 0.8 * (rank + 1) / len(lines))
             colour = COLOURS[i % len(COLOURS)]
             handles += axes.plot(line.x, line.mean, color=colour, alpha=alpha)
         axes.set_ylim(*limits)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sleepengine.report.rows import (
     LevelRow,
+    accuracy_of,
     arms,
     awake_share,
     by_seed,
     level_rows,
-    test_accuracy,
 )
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import Interval, mean_interval, paired_difference
@@ -28,7 +28,7 @@ def _percent(run: RunData, interval: Interval | None) -> str:
 
 
 def _train(run: RunData) -> tuple[str, ...]:
-    values = [v for r in run.results if (v := test_accuracy(r)) is not None]
+    values = [v for r in run.results if (v := accuracy_of(r)) is not None]
     accuracy = mean_interval(values) if values else None
     awake = share(awake_share(run.results))
     weights = "all weights" if awake == "100%" else f"{awake} of the weights"
@@ -74,10 +74,10 @@ def _smallest(run: RunData, first: str, rows: list[LevelRow]) -> tuple[str, ...]
     """The sparsest level down to which the first arm is never measurably below level 0."""
     if rows[0].level != 0:
         return ()
-    dense = by_seed(run, first, 0, test_accuracy)
+    dense = by_seed(run, first, 0, accuracy_of)
     best = rows[0]
     for row in rows[1:]:
-        gap = paired_difference(by_seed(run, first, row.level, test_accuracy), dense)
+        gap = paired_difference(by_seed(run, first, row.level, accuracy_of), dense)
         if gap is None or not gap.high >= 0.0:
             break
         best = row

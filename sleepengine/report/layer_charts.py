@@ -52,9 +52,8 @@ def layers_chart(run: RunData) -> Plot:
 
     words = ", ".join(f"{short(n)} {share(lines[n].mean[-1])}" for n in bold if lines[n].mean)
     alt = f"Awake share of each layer over time. At the end: {words or 'nothing yet'}."
-    rows = -(-len(bold) // 3)
     caption = f"{_whose(run, arm)}{_hidden(lines, bold)}"
-    return draw("layers", caption, alt, paint, 3.1 + 0.2 * rows)
+    return draw("layers", caption, alt, paint)
 
 
 def bars_chart(run: RunData) -> Plot:
@@ -86,7 +85,7 @@ def bars_chart(run: RunData) -> Plot:
     )
     alt = f"Awake share of each layer at the end of the levels. {words}"
     caption = f"{_whose(run, arm)} The same shares on a plain axis."
-    return draw("bars", caption, alt, paint, 3.1 + 0.2 * -(-len(names) // 3))
+    return draw("bars", caption, alt, paint)
 
 
 def sparsity_chart(run: RunData) -> Plot:

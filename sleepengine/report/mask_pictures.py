@@ -15,6 +15,7 @@ from sleepengine.files import container
 from sleepengine.masks.store import MaskStore
 from sleepengine.report.records import MaskFile
 from sleepengine.report.run_data import RunData
+from sleepengine.report.words import arm_name, share
 
 MOST_UNITS = 96
 MOST_PIXELS = 160
@@ -117,9 +118,10 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     input_shape = run.meta.data.input_shape
     last = awake_of(stores[-1], name)
     images = unit_images(last, input_shape)
+    where = f"{name} of {arm_name(files[0].arm)}, seed {files[0].seed}, level {files[-1].level}"
     if images is None:
         flat = last.float().flatten(1)
-        words = f"{name}, level {files[-1].level}: rows are outputs, columns inputs"
+        words = f"{where}: rows are outputs, columns inputs"
         return (_picture(shrink(flat), words, last),)
     found = []
     if last.dim() == 2:
@@ -130,7 +132,7 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     shown = images[:MOST_UNITS]
     columns = min(len(shown), max(1, round(math.sqrt(2.0 * len(shown)))))
     which = f"{len(shown)} of {len(images)} units" if len(shown) < len(images) else "all units"
-    words = f"{name}, level {files[-1].level}: incoming weights of {which}"
+    words = f"{where}: incoming weights of {which}"
     return (*found, _picture(mosaic(shown, columns), words, last))
 
 
@@ -153,10 +155,12 @@ def _few(
 def _overview(awake: Tensor, file: MaskFile, input_shape: Sequence[int] | None) -> Picture:
     images = unit_images(awake, input_shape)
     assert images is not None  # the caller saw the last level's images, and shapes never change
-    return _picture(images.mean(0), f"level {file.level}", awake)
+    return _picture(
+        images.mean(0), f"level {file.level}, {share(awake.double().mean().item())}", awake
+    )
 
 
 def _picture(grid: Tensor, title: str, awake: Tensor) -> Picture:
     kept = awake.double().mean().item()
-    alt = f"Mask picture, {title}; {100 * kept:.1f}% of these weights are awake."
+    alt = f"Mask picture, {title}; {share(kept)} of these weights are awake."
     return Picture(grid, title, alt)

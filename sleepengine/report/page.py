@@ -80,7 +80,8 @@ def render_page(run: RunData) -> str:
         {
             "meta": run.meta,
             "title": plain(run.meta.name),
-            "headline": headline(run),
+            "headline": _sentences(run),
+            "summary": _summary(run),
             "facts": _facts(run),
             "table": cells,
             "has_results": bool(run.results),
@@ -99,7 +100,7 @@ def render_compare(runs: Sequence[RunData]) -> str:
     """The page of several runs."""
     drawn = [_chart(compare_chart(runs))] if any(run.results for run in runs) else []
     title = f"{len(runs)} runs compared"
-    stories = [(plain(run.meta.name), run.meta.status, headline(run)) for run in runs]
+    stories = [(plain(run.meta.name), run.meta.status, _sentences(run)) for run in runs]
     return _render(
         "compare.html.j2",
         {"title": title, "table": compare_cells(runs), "charts": drawn, "stories": stories},
@@ -131,6 +132,18 @@ def _write(page: str, out: Path) -> Path:
     return target
 
 
+def _sentences(run: RunData) -> tuple[str, ...]:
+    """The headline with ± kept on one line with its numbers."""
+    return tuple(sentence.replace(" ± ", "\u00a0±\u00a0") for sentence in headline(run))
+
+
+def _summary(run: RunData) -> str:
+    seeds = "1 seed" if len(run.meta.seeds) == 1 else f"{len(run.meta.seeds)} seeds"
+    versions = ", ".join(f"{name} {version}" for name, version in run.meta.versions.items())
+    what = f"{run.meta.data.name}, {run.meta.model.name}, {seeds}, {duration(run.meta.seconds)}"
+    return plain(f"{what}; {versions}")
+
+
 def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
     meta, data, model = run.meta, run.meta.data, run.meta.model
     shape = " × ".join(str(size) for size in data.input_shape) if data.input_shape else ""
@@ -146,7 +159,6 @@ def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Started", meta.started),
         ("Finished", meta.finished or "not yet"),
         ("Took", f"{duration(meta.seconds)} on {meta.device}"),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in meta.versions.items())),
         ("Configuration", f"SHA-256 {meta.config_sha256[:16]}"),
     )
     return tuple((name, plain(value)) for name, value in facts if value)

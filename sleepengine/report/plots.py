@@ -20,6 +20,7 @@ WIDTH = 5.2  # inches; about half a page, so that text stays readable on a phone
 INK, MUTED, GRID = "#1f2328", "#59636e", "#e2e5e9"
 # Okabe and Ito (2008), told apart by colour-blind readers; the first is the accent of the page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a7f87")
+STYLES = ("-", "--", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _ROLES = {
     INK: "var(--ink)",
@@ -31,7 +32,7 @@ _AWAKE, _ASLEEP, _FAINT = (26.0, 134.0, 204.0), 128.0, 32.0
 _FONT, _PAGE_FONT = "font-family: 'DejaVu Sans'", "font-family: var(--sans)"
 _STYLE = {
     "font.family": ["DejaVu Sans"],
-    "font.size": 9.5,
+    "font.size": 10.5,
     "text.color": INK,
     "text.parse_math": False,
     "text.usetex": False,
@@ -44,7 +45,7 @@ _STYLE = {
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
     "axes.titlelocation": "left",
-    "axes.titlesize": 10.0,
+    "axes.titlesize": 11.0,
     "axes.titleweight": "bold",
     "axes.titlecolor": INK,
     "axes.titlepad": 9.0,
@@ -151,11 +152,17 @@ class Pen:
         axis.set_major_locator(self.ticker.MaxNLocator(most, integer=True))
         axis.set_major_formatter(self.ticker.FuncFormatter(lambda x, _: _thousands(x)))
 
-    def legend(self, handles: list[Any], labels: list[str], columns: int = 3) -> None:
-        """One legend below all panels. A label may not begin with _, so it gets a space."""
+    def legend(self, handles: list[Any], labels: list[str]) -> None:
+        """A legend below all panels, as many columns as fit; the figure grows by its rows."""
+        if len(handles) < 2:
+            return
+        # Matplotlib leaves out labels that begin with _, so those get a space.
         shown = [f" {label}" if label.startswith("_") else label for label in labels]
-        if len(handles) > 1:
-            self.figure.legend(handles, shown, loc="outside lower left", ncols=columns)
+        wide = 0.5 + 0.09 * max(len(label) for label in labels)
+        columns = max(1, min(4, int(WIDTH / wide)))
+        rows = -(-len(handles) // columns)
+        self.figure.set_figheight(self.figure.get_figheight() + 0.19 * (rows - 1))
+        self.figure.legend(handles, shown, loc="outside lower left", ncols=columns)
 
 
 def draw(
@@ -163,7 +170,7 @@ def draw(
     caption: str,
     alt: str,
     paint: Callable[[Pen], None],
-    height: float = 3.3,
+    height: float = 3.4,
 ) -> Plot:
     """Run `paint` on an empty figure, `height` inches high, in our style.
 

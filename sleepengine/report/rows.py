@@ -12,7 +12,7 @@ from sleepengine.report.statistics import Interval, mean_interval, paired_differ
 Reading = Callable[[Result], float | None]
 
 
-def test_accuracy(result: Result) -> float | None:
+def accuracy_of(result: Result) -> float | None:
     """Share of the test examples that the network gets right, 0 to 1."""
     return result.test_accuracy
 
@@ -78,7 +78,7 @@ def awake_share(results: Iterable[Result]) -> float:
     return mean_interval([result.awake for result in results]).mean
 
 
-def level_rows(run: RunData, reading: Reading = test_accuracy) -> tuple[LevelRow, ...]:
+def level_rows(run: RunData, reading: Reading = accuracy_of) -> tuple[LevelRow, ...]:
     """One row per level, from all weights to the fewest."""
     return tuple(_level_row(run, level, reading) for level in levels(run))
 
@@ -103,7 +103,7 @@ def compare_rows(runs: Sequence[RunData]) -> tuple[RunRow, ...]:
 def _run_row(run: RunData, arm: str) -> RunRow:
     level = max(result.level for result in run.results if result.arm == arm)
     results = [result for result in run.results if result.arm == arm and result.level == level]
-    values = list(by_seed(run, arm, level, test_accuracy).values())
+    values = list(by_seed(run, arm, level, accuracy_of).values())
     return RunRow(
         run=run.meta.name,
         experiment=run.meta.experiment,

@@ -10,11 +10,11 @@ from rich.text import Text
 from sleepengine.report.records import Result
 from sleepengine.report.rows import (
     LevelRow,
+    accuracy_of,
     arms,
     awake_share,
     compare_rows,
     level_rows,
-    test_accuracy,
 )
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import mean_interval
@@ -53,7 +53,15 @@ def _level_cells(run: RunData, names: Cells, row: LevelRow) -> Cells:
 
 def train_cells(run: RunData) -> tuple[Cells, ...]:
     """Header, one row per seed, and the mean over the seeds when there are several."""
-    header = ("seed", "weights left", "test accuracy", "test loss", "best valid", "at step", "time")
+    header = (
+        "seed",
+        "weights left",
+        "test accuracy",
+        "test loss",
+        "best validation",
+        "at step",
+        "time",
+    )
     rows = tuple(_seed_cells(run, result) for result in run.results)
     return (header, *rows, *(_mean_cells(run) if len(rows) > 1 else ()))
 
@@ -74,7 +82,7 @@ def _seed_cells(run: RunData, result: Result) -> Cells:
 
 def _mean_cells(run: RunData) -> tuple[Cells, ...]:
     digits = digits_for(run)
-    accuracy = [v for r in run.results if (v := test_accuracy(r)) is not None]
+    accuracy = [v for r in run.results if (v := accuracy_of(r)) is not None]
     loss = [r.test_loss for r in run.results if r.test_loss is not None]
     best = [r.best_valid_accuracy for r in run.results if r.best_valid_accuracy is not None]
     cells = (

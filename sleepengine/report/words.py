@@ -66,7 +66,7 @@ def share(value: float) -> str:
     percent = 100.0 * value
     if not math.isfinite(percent):
         return MISSING
-    digits = 0 if percent >= 99.95 or percent == 0.0 else 1 if percent >= 0.95 else 2
+    digits = 0 if percent >= 99.95 or percent == 0.0 else 1 if percent >= 1.0 else 2
     return f"{percent:.{digits}f}%"
 
 

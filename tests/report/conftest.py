@@ -147,7 +147,7 @@ def _curve(spec: Spec, arm: str, seed: int, level: int) -> list[dict[str, Any]]:
                 "valid_loss": 0.08 + 2.2 * rest + 0.004 * seed,
                 "valid_accuracy": accuracy_at(arm, seed, level) - 0.3 * rest,
                 "awake": awake,
-                "layers": {name: awake ** (1.0 - 0.2 * i) for i, name in enumerate(spec.tensors)},
+                "layers": {name: awake ** (1.0 / (1 + i)) for i, name in enumerate(spec.tensors)},
             }
         )
     return points
