@@ -66,7 +66,16 @@ def clear_(tensor: Tensor, bits: Tensor) -> None:
 
 def gather(flat: Tensor, bits: Tensor) -> Tensor:
     """Entries of a flat tensor at the bits, in flat index order."""
-    return flat.index_select(0, packed.nonzero(bits, flat.numel()))
+    values = flat.new_empty(packed.count(bits))
+    for start, stop, index, taken in _indices(bits, flat):
+        torch.index_select(flat[start:stop], 0, index, out=values[taken : taken + len(index)])
+    return values
+
+
+def scatter_(flat: Tensor, bits: Tensor, values: Tensor) -> None:
+    """flat[bits] = values, given in flat index order; the reverse of `gather`."""
+    for start, stop, index, taken in _indices(bits, flat):
+        flat[start:stop].scatter_(0, index, values[taken : taken + len(index)])
 
 
 def places(part: Tensor, whole: Tensor, numel: int) -> Tensor:
@@ -76,7 +85,7 @@ def places(part: Tensor, whole: Tensor, numel: int) -> Tensor:
     tensor([2])
     """
     inside = packed.unpack(part, (numel,))[packed.unpack(whole, (numel,))]
-    return inside.nonzero().view(-1)
+    return packed.nonzero(packed.pack(inside), inside.numel())
 
 
 def move_(
@@ -149,6 +158,18 @@ def _few(bits: Tensor, numel: int) -> bool:
 
 def _chunk(flat: Tensor) -> int:
     return min(_CHUNK.get(flat.device.type, _CHUNK_ELSEWHERE), flat.numel())
+
+
+def _indices(bits: Tensor, flat: Tensor) -> Iterator[tuple[int, int, Tensor, int]]:
+    """(start, stop, indices from start, how many came before) for every chunk with a bit set."""
+    numel, size, taken = flat.numel(), 8 * _chunk(flat), 0
+    for start in range(0, numel, max(size, 8)):
+        stop = min(start + size, numel)
+        few = bits[start // 8 : packed.byte_length(stop)]
+        if packed.any_set(few):
+            index = packed.nonzero(few, stop - start)
+            yield start, stop, index, taken
+            taken += len(index)
 
 
 def _masks(bits: Tensor, flat: Tensor) -> Iterator[tuple[int, int, Tensor]]:

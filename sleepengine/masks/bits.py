@@ -175,13 +175,18 @@ def nonzero(bits: Tensor, numel: int) -> Tensor:
     array = _array(bits)
     rows = np.flatnonzero(array)
     if rows.size * 4 > array.size:
-        return torch.from_numpy(np.flatnonzero(np.unpackbits(array, bitorder="little")))
-    inside = np.flatnonzero(np.unpackbits(array[rows], bitorder="little"))
+        return torch.from_numpy(np.flatnonzero(_bools(array)))
+    inside = np.flatnonzero(_bools(array[rows]))
     return torch.from_numpy(rows[inside >> 3] * 8 + (inside & 7))
 
 
 def _array(bits: Tensor) -> npt.NDArray[np.uint8]:
     return bits.detach().contiguous().numpy()
+
+
+def _bools(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Eight bools per byte; numpy finds the set ones among bools far sooner than among bytes."""
+    return np.unpackbits(array, bitorder="little").view(np.bool_)
 
 
 def _words(array: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:

@@ -19,6 +19,7 @@ from sleepengine.masks.bit_values import (
     move_to_new_,
     places,
     row_major,
+    scatter_,
     write_back,
 )
 from sleepengine.masks.saved import read_parked
@@ -33,8 +34,7 @@ class Parked:
     device of the values.
 
     Args:
-        shape: shape of the tensor.
-        dtype: its dtype (any real one).
+        shape, dtype: of the tensor; any real dtype.
         dense, device: speed (True) or memory (False), and where the values are kept.
 
     Raises (every call):
@@ -93,7 +93,9 @@ class Parked:
             return torch.empty(0, dtype=self.dtype, device=self.device)
         if self.dense:
             return gather(self._values, wanted).view(self.dtype)
-        return self._values.index_select(0, places(wanted, self.bits, self._numel)).view(self.dtype)
+        if torch.equal(wanted, self.bits):
+            return self._values.clone().view(self.dtype)
+        return self._values[places(wanted, self.bits, self._numel)].view(self.dtype)
 
     def take(self, bits: Tensor) -> Tensor:
         """`get`, and the entries are parked no more."""
@@ -192,15 +194,16 @@ class Parked:
             return
         flat, cleared = row_major(view), False
         if self.dense and view.device == self.device:
-            if target_is_zero and torch.equal(wanted, self.bits):
+            whole = torch.equal(wanted, self.bits)
+            if whole and target_is_zero:
                 flat.bitwise_or_(self._values)
             else:
+                cleared = remove and not whole  # what is given back whole is dropped anyway
                 values, zero = self._values, target_is_zero
-                move_(values, flat, wanted, clear_source=remove, target_is_zero=zero)
-                cleared = remove
+                move_(values, flat, wanted, clear_source=cleared, target_is_zero=zero)
         else:
-            index = packed.nonzero(wanted.to(view.device), flat.numel())
-            flat.index_copy_(0, index, integer_view(self.get(wanted)).to(view.device))
+            values = integer_view(self.get(wanted)).to(view.device)
+            scatter_(flat, wanted.to(view.device), values)
         write_back(view, flat)
         if remove:
             self._keep_only(packed.bit_andnot(self.bits, wanted), wanted, cleared=cleared)
@@ -211,7 +214,7 @@ class Parked:
         if self.dense:
             if self._values is None:
                 self._values = torch.zeros(numel, dtype=values.dtype, device=self.device)
-            self._values.index_copy_(0, packed.nonzero(bits, numel), values)
+            scatter_(self._values, bits, values)
         elif self._values is None:
             self._values = values
         else:
