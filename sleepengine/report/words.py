@@ -66,7 +66,12 @@ def share(value: float) -> str:
     percent = 100.0 * value
     if not math.isfinite(percent):
         return MISSING
-    digits = 0 if percent >= 99.95 or percent == 0.0 else 1 if percent >= 1.0 else 2
+    if percent >= 99.95 or percent <= 0.0:
+        digits = 0
+    elif percent >= 1.0:
+        digits = 1
+    else:  # two significant digits
+        digits = 1 - math.floor(math.log10(percent))
     return f"{percent:.{digits}f}%"
 
 

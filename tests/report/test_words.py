@@ -14,6 +14,7 @@ from sleepengine.report.words import count, duration, interval_text, number, pla
         (0.5, "50.0%"),
         (0.0358, "3.6%"),
         (0.0095, "0.95%"),
+        (0.000031, "0.0031%"),
         (0.0, "0%"),
         (math.nan, "–"),
     ],
