@@ -112,11 +112,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("pipeline", "recipes")
 
-__all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605
+__all__ = sorted([*_HOME, *_MODULES])
 
 
 def _check_neighbours() -> None:
-    """Another distribution also installs a top-level `saliency`: say so instead of failing oddly."""
+    """Another distribution installs a top-level `saliency` too: say so, do not fail oddly."""
     spec = importlib.util.find_spec("saliency")
     origin = None if spec is None or spec.origin is None else Path(spec.origin)
     if origin is None or not origin.with_name("counter_random.py").exists():

@@ -48,6 +48,7 @@ class Conductor:
         """Before the first step: check the rules against the clock, fire what is due at once."""
         self._stepped = self.time.iteration > 0
         self.agenda.check()
+        self.sentinel.foresee(self.agenda)
         self._keep_points()
         self.agenda.look()
         self._fire_ready(None)
@@ -80,7 +81,7 @@ class Conductor:
         self.agenda.look()
         self._fire_ready(captured)
         if captured is not None:
-            # After scoring: a scorer that compares with the step before must not see this one twice.
+            # After scoring: a scorer that compares with the last step must not see this one twice.
             seen = [rule for rule in self.agenda.rules if self.agenda.observed(rule)]
             self.firing.observe(seen, captured)
         if stepped:

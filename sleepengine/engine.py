@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -121,7 +120,14 @@ class SleepEngine:
         gatherer = Gatherer(self.live, data, loss_fn)
         setup.check(self.live, self.rules, self._names, gatherer)
         self.firing = Firing(
-            self.live, self.enforcer, self.time, gatherer, self.journal, self._names, self.scope, undo
+            self.live,
+            self.enforcer,
+            self.time,
+            gatherer,
+            self.journal,
+            self._names,
+            self.scope,
+            undo,
         )
         self.conductor = Conductor(
             self.live,
@@ -173,7 +179,7 @@ class SleepEngine:
     def detach(self, *, wake: bool = False) -> None:
         """Leave nothing behind; sleepers stay zero (their values stay here) unless `wake=True`."""
         if wake:
-            self._at_once(Wake(), {name: ... for name in self.live.store.entries()})
+            self._at_once(Wake(), dict.fromkeys(self.live.store.entries(), ...))
         if self._driver is not None:
             driver, self._driver = self._driver, None
             driver.detach()
@@ -292,7 +298,7 @@ class SleepEngine:
     # --- save and load -------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks, parked values, clock, journal, kept points, memories of rules: plain and tensors."""
+        """Masks, parked values, clock, journal, kept points, memories of rules."""
         return state.of(self)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Errors of the engine: each names the object, the wrong value, what is valid and the closest match."""
+"""Errors: each names the object, the wrong value, what is valid and the closest match."""
 
 from __future__ import annotations
 

@@ -18,16 +18,18 @@ from sleepengine.masks.store import MaskStore
 
 
 class Filter(ABC):
-    """Says which weights of a tensor are eligible; may remember, and is then saved with its rule."""
+    """Which weights of a tensor are eligible; what it remembers is saved with its rule."""
 
     @abstractmethod
     def allows(self, store: MaskStore, name: str, clock: Clock) -> Tensor | None:
         """A bool tensor of the parameter's shape; None means all."""
 
-    def check(self, clock: Clock) -> None:
+    def check(self, clock: Clock) -> None:  # noqa: B027 - most have nothing to check
         """Raise at attach if the filter cannot work with this clock."""
 
-    def changed(self, choice: Choice, clock: Clock, store: MaskStore) -> None:
+    def changed(  # noqa: B027 - most remember nothing
+        self, choice: Choice, clock: Clock, store: MaskStore
+    ) -> None:
         """Told after every transaction which weights woke or were reset."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +79,7 @@ class OlderThan(Filter):
         self.age.iterations(clock)
 
     def allows(self, store: MaskStore, name: str, clock: Clock) -> Tensor | None:
-        """now - last change >= age."""
+        """Now - last change >= age."""
         age = self.age.iterations(clock)
         if name not in self._since:
             return None if clock.iteration >= age else torch.zeros(store.shape(name)).bool()

@@ -107,11 +107,11 @@ class Firing:
             raise SetupError("there is nothing to undo: the journal is empty")
         before = self._live.store.fork()
         transaction = Transaction(self._live, self._enforcer)
-        transaction.become(
-            self._journal.masks_before(last.transaction), Parked(), StatePolicy.KEEP
-        )
+        transaction.become(self._journal.masks_before(last.transaction), Parked(), StatePolicy.KEEP)
         transaction.commit()
-        self._note_undo(before, "masks only: steps were taken since; woken weights have parked values")
+        self._note_undo(
+            before, "masks only: steps were taken since; woken weights have parked values"
+        )
         return False
 
     def forget_undo(self) -> None:
@@ -187,7 +187,9 @@ class Firing:
             action=action,
             why=why,
             changed=sum(counts.values()),
-            tensors={n: TensorCounts(k, 0, 0, self._live.store.numel(n)) for n, k in counts.items()},
+            tensors={
+                n: TensorCounts(k, 0, 0, self._live.store.numel(n)) for n, k in counts.items()
+            },
             note=note,
         )
 
@@ -227,4 +229,3 @@ class Firing:
         for kind, handler in list(self.handlers):
             if happened[kind]:
                 handler(News(kind, self._time.iteration, tuple(records), changes))
-

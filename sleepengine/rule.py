@@ -103,7 +103,7 @@ class Rule:
         """Refuse what cannot work together, and give the rule a name."""
         if not isinstance(self.when, Trigger):
             raise SetupError(
-                f"Rule(when={self.when!r}): write a trigger, such as every('100it') or once('5ep'); "
+                f"Rule(when={self.when!r}): write a trigger, as every('100it') or once('5ep'); "
                 "an Ignite event is written on_event(Events.EPOCH_COMPLETED(every=2))"
             )
         if not isinstance(self.what, Action):

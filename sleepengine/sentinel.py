@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from schedules import preview
 from sleepengine.actions.live import Live
 from sleepengine.agenda import Agenda
+from sleepengine.choosing.amounts import To
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.errors import LeakError, ScheduleError
 from sleepengine.names import named_parameters
+
 
 class Sentinel:
     """Raises with names when a mask leaks, a parameter was replaced or a schedule falls short.
@@ -46,24 +49,48 @@ class Sentinel:
         if leaks:
             told = "; ".join(str(leak) for leak in leaks[:8])
             raise LeakError(
-                f"{told}. Something wrote weights or gradients past the hooks (p.data, p.grad.data, "
-                "or an optimizer that was not given to the engine)."
+                f"{told}. Something wrote weights or gradients past the hooks (p.data, "
+                "p.grad.data, or an optimizer that was not given to the engine)."
             )
 
-    def reached(self, agenda: Agenda) -> None:
-        """Whether every schedule that has ended reached its target; asked at the end of a run.
+    def foresee(self, agenda: Agenda) -> None:
+        """Whether every schedule will reach its target in a run whose length is known.
 
         Raises:
-            ScheduleError: naming the rule, its target and what was reached.
+            ScheduleError: a rule would never fire, or its curve would be cut short.
         """
+        start = agenda.time.clock()
+        if not self.every or start.total_steps is None:
+            return
         for rule in agenda.rules:
-            clock = agenda.time.clock(rule.name)
+            if not rule.when.time_only:
+                continue
+            rows = preview([rule], start.total_steps, start.steps_per_epoch)
+            if not rows:
+                raise ScheduleError(
+                    f"rule {rule.name!r}: {rule.when!r} never fires in {start.total_steps} steps"
+                )
             amount = None if rule.who is None else rule.who.amount
-            if amount is None or not rule.when.time_only:
+            if not isinstance(amount, To):
                 continue
-            if rule.when.span(clock) is None or clock.last_fired is not None:
-                continue
-            raise ScheduleError(
-                f"rule {rule.name!r} never fired: {rule.when!r} came up to no tick of the "
-                f"{clock.iteration} that were run"
-            )
+            last, target = rows[-1].target, amount.target(1.0)
+            if last is not None and abs(last - target) > 1e-9:
+                raise ScheduleError(
+                    f"rule {rule.name!r}: {rule.when!r} fires last at step {rows[-1].step} with "
+                    f"{last:.6g}, short of its target {target:.6g}; the run has "
+                    f"{start.total_steps} steps"
+                )
+
+    def reached(self, agenda: Agenda) -> None:
+        """Whether every schedule fired; asked at the end of a run.
+
+        Raises:
+            ScheduleError: naming the rule.
+        """
+        for rule in agenda.rules if self.every else ():
+            clock = agenda.time.clock(rule.name)
+            if rule.when.time_only and clock.last_fired is None:
+                raise ScheduleError(
+                    f"rule {rule.name!r} never fired: {rule.when!r} came up at none of the "
+                    f"{clock.iteration} steps that were run"
+                )

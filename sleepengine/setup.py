@@ -62,7 +62,8 @@ class Memory:
             for need in asked:
                 if not given.covers(need):
                     raise SetupError(
-                        f"park_state={self.park_state!r}, but a rule's Wake needs {need.name.lower()!r}"
+                        f"park_state={self.park_state!r}, but the Wake of a rule needs "
+                        f"{need.name.lower()!r}"
                     )
             return given
         return ParkState.ALL if ParkState.ALL in asked else ParkState.SECOND
@@ -147,7 +148,7 @@ def kept_times(
     rules: Sequence[Rule], keep: Sequence[str]
 ) -> dict[str, tuple[Time | None, frozenset[str]]]:
     """Which points to keep, when, and which parts: found from the rules, and those asked for."""
-    parts: dict[str, frozenset[str]] = {tag: PARTS for tag in keep}
+    parts: dict[str, frozenset[str]] = dict.fromkeys(keep, PARTS)
     for rule in rules:
         asked = dict(rule.what.kept_points)
         if rule.who is not None and rule.who.scorer is not None and rule.who.scorer.anchor:

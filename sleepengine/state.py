@@ -89,7 +89,9 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     rules = _digest(engine)
     if list(saved["rules"]) != rules:
         differ = [pair for pair in zip(saved["rules"], rules, strict=False) if pair[0] != pair[1]]
-        told = f"saved {differ[0][0]!r}, here {differ[0][1]!r}" if differ else "their number differs"
+        told = (
+            f"saved {differ[0][0]!r}, here {differ[0][1]!r}" if differ else "their number differs"
+        )
         raise StateError(f"the saved engine had other rules: {told}")
     live = engine.live
     masks = live.store.fork()
@@ -116,7 +118,9 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
         who = names[name].who
         if who is not None and who.scorer is not None:
             who.scorer.load_state_dict(memory["scorer"])
-        for one, kept_state in zip(() if who is None else who.filters, memory["filters"], strict=True):
+        for one, kept_state in zip(
+            () if who is None else who.filters, memory["filters"], strict=True
+        ):
             one.load_state_dict(kept_state)
 
 
@@ -133,7 +137,11 @@ def _apply(engine: SleepEngine, saved: Mapping[str, Any], masks: MaskStore) -> N
             parameter = live.params[name]
             parameter.masked_fill_(bits.unpack(asleep, parameter.shape), 0)
     live.state.adopt(
-        {n: bits.bit_not(t, masks.numel(n)) for n in masks.entries() if (t := masks.trainable_bits(n)) is not None}
+        {
+            n: bits.bit_not(t, masks.numel(n))
+            for n in masks.entries()
+            if (t := masks.trainable_bits(n)) is not None
+        }
     )
     live.state.load_state_dict(saved["optimizer_state"])
     engine.time.load_state_dict(saved["clock"])
@@ -146,7 +154,9 @@ def _apply(engine: SleepEngine, saved: Mapping[str, Any], masks: MaskStore) -> N
 def _check_parked(masks: MaskStore, parked: Parking) -> None:
     for name in parked.occupied():
         asleep = masks.asleep_bits(name)
-        if asleep is None or bits.any_set(bits.bit_andnot(parked[name].bits.to(asleep.device), asleep)):
+        if asleep is None or bits.any_set(
+            bits.bit_andnot(parked[name].bits.to(asleep.device), asleep)
+        ):
             raise StateError(f"values of {name!r} are parked where nothing sleeps")
     for name in masks.entries():
         asleep, stored = masks.asleep_bits(name), parked[name].bits

@@ -55,7 +55,9 @@ class Reset(Action):
         for name in choice:
             where = choice.bits(name)
             asleep = live.store.asleep_bits(name)
-            if asleep is not None:  # a later rule of the same transaction may have put some to sleep
+            if (
+                asleep is not None
+            ):  # a later rule of the same transaction may have put some to sleep
                 where = bits.bit_andnot(where, asleep)
             value_policy(self.value).write(live, name, where)
             live.state.renew(name, where, state_policy(self.state))

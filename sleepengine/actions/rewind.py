@@ -31,9 +31,9 @@ class Rewind(Action):
     to: "init" (the first attach), a kept time such as "500it", or "fresh" (a new draw: the random
     re-initialisation control). Each part can be left out: `weights`, `buffers`, `optimizer`,
     `schedule`; `data=True` also rewinds the samplers. Learning-rate rewinding is
-    `Rewind(to=..., weights=False, buffers=False, optimizer=False)`. Frozen weights and
-    parked values stay as they are unless `frozen=True` / `parked=True`. Verified after the act, with
-    no tolerance. Source: Frankle and Carbin 2019; Frankle et al. 2020; Renda et al. 2020.
+    `Rewind(to=..., weights=False, buffers=False, optimizer=False)`. Frozen weights and parked
+    values stay as they are unless `frozen=True` / `parked=True`. Verified after the act, with no
+    tolerance. Source: Frankle and Carbin 2019; Frankle et al. 2020; Renda et al. 2020.
 
     Raises:
         SetupError: if nothing would be rewound.

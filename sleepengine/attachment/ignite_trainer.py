@@ -111,7 +111,9 @@ class IgniteTrainer:
         self._publish()
 
     def _end(self) -> None:
-        self._engine.conductor.end()
+        time = self._engine.time
+        if time.total_steps is not None and time.iteration >= time.total_steps:
+            self._engine.conductor.end()  # a run that was cut short owes no target
 
     def _happened(self, key: str) -> None:
         self._engine.conductor.outside(frozenset({key}))
