@@ -100,6 +100,7 @@ class Firing:
             touched = self._pre_image.put_back(self._live)
             self._pre_image = None
             self._enforcer.sync(touched)
+            self._enforcer.accept(touched)
             self._note_undo(before, "bit for bit")
             return True
         last = self._journal.last()

@@ -5,7 +5,7 @@ from sleepengine.choosing.amounts import below, by, count, rate, to
 from sleepengine.choosing.choose import Chosen, choose
 from sleepengine.choosing.mean_score import MeanScore
 from sleepengine.choosing.pools import Global, NofM, PerRow, PerTensor, Pools
-from sleepengine.choosing.reductions import Max, Mean, Norm, Reduction, Sum
+from sleepengine.choosing.reductions import Max, Mean, Norm, Reduction, Total
 from sleepengine.choosing.select import lowest, pick_lowest
 from sleepengine.choosing.shares import ER, ERK, Carry, Factors, Shares, Uniform
 from sleepengine.choosing.units import Blocks, Columns, Rows, Units, Weights
@@ -31,7 +31,7 @@ __all__ = [
     "Reduction",
     "Rows",
     "Shares",
-    "Sum",
+    "Total",
     "Tally",
     "Uniform",
     "Units",

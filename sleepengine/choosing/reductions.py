@@ -38,10 +38,10 @@ class Mean(Reduction):
 
 @final
 @dataclass(frozen=True)
-class Sum(Reduction):
+class Total(Reduction):
     """sum(s): a unit's worth is the worth of its parts.
 
-    >>> Sum()(torch.tensor([[1.0, 3.0], [0.0, 4.0]]), (1,))
+    >>> Total()(torch.tensor([[1.0, 3.0], [0.0, 4.0]]), (1,))
     tensor([4., 4.])
     """
 

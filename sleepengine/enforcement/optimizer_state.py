@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -16,6 +17,16 @@ from sleepengine.enforcement.state_keeper import StateKeeper
 from sleepengine.enforcement.state_table import StateKind, holds_history
 from sleepengine.errors import SetupError, StateError
 from sleepengine.masks import bits as packed
+
+
+@final
+class StateImage(NamedTuple):
+    """True optimizer state of some parameters, which entries were inactive, and the counters."""
+
+    states: Mapping[tuple[int, str], dict[str, Any]]
+    inactive: Mapping[str, Tensor]
+    names: frozenset[str]
+    steps: tuple[int, ...]
 
 
 @final
@@ -184,6 +195,48 @@ class OptimizerState:
             for member in self._inactive_members(k):
                 self._keeper.fill(k, member, self._inactive[member.name])
         return frozenset(member.name for member in new)
+
+    def image(self, names: Collection[str]) -> StateImage:
+        """The state of these parameters as it truly is, in memory of its own."""
+        members = [
+            (k, member)
+            for k in range(len(self.roster.optimizers))
+            for member in self.roster.members(k)
+            if member.name in names and self._keeper.state(k, member)
+        ]
+        inactive = {name: bits for name, bits in self._inactive.items() if name in names}
+        nothing = packed.empty
+        return StateImage(
+            {
+                (k, member.name): copy.deepcopy(
+                    self._keeper.true_copy(
+                        k, member, inactive.get(member.name, nothing(member.param.numel()))
+                    )
+                )
+                for k, member in members
+            },
+            inactive,
+            frozenset(names),
+            tuple(self._steps),
+        )
+
+    def put_back(self, image: StateImage) -> None:
+        """Make the state of an image's parameters what it was, parked and filled as it was."""
+        for name in image.names:
+            bits = self._inactive.pop(name, None)
+            for k, member in self._called(name):
+                if bits is not None:
+                    self._keeper.drop(k, name)
+                state = self.roster.optimizers[k].state
+                if (k, name) in image.states:
+                    state[member.param] = copy.deepcopy(image.states[k, name])
+                else:
+                    state.pop(member.param, None)
+        for name, bits in image.inactive.items():
+            self._inactive[name] = bits
+            for k, member in self._called(name):
+                self._keeper.take_over(k, member, bits)
+        self._steps = list(image.steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Steps since the last fill of each optimizer; parked state is in the optimizer's own."""

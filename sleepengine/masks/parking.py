@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sleepengine.errors import StateError, UnknownNameError, did_you_mean
+from sleepengine.errors import SetupError, StateError, UnknownNameError, did_you_mean
 from sleepengine.masks.parked import Parked
 
 __all__ = ["Parked", "Parking", "park_and_clear_", "restore_"]
@@ -63,6 +63,21 @@ class Parking(Mapping[str, Parked]):
                 f"nothing named {name!r} can be parked here. {did_you_mean(name, self._parked)}"
             )
         return self._parked[name]
+
+    def replace(self, name: str, parked: Parked) -> None:
+        """Hold these parked values for one tensor, in place of what was held.
+
+        Raises:
+            UnknownNameError: nothing of that name can be parked here.
+            SetupError: shape or dtype differ.
+        """
+        old = self[name]
+        if (old.shape, old.dtype) != (parked.shape, parked.dtype):
+            raise SetupError(
+                f"parked values of {name!r} have {parked.dtype} {tuple(parked.shape)}, "
+                f"not {old.dtype} {tuple(old.shape)}"
+            )
+        self._parked[name] = parked
 
     def __contains__(self, name: object) -> bool:
         return name in self._parked

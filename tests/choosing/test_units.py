@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sleepengine.choosing import Blocks, Columns, Max, Mean, Norm, Rows, Sum, Weights
+from sleepengine.choosing import Blocks, Columns, Max, Mean, Norm, Rows, Total, Weights
 from sleepengine.choosing.reductions import Reduction
 from sleepengine.errors import SetupError
 
-ALL = [Weights(), Rows(), Columns(), Blocks((2, 3)), Rows(Max()), Columns(Sum()), Blocks((1, 6))]
+ALL = [Weights(), Rows(), Columns(), Blocks((2, 3)), Rows(Max()), Columns(Total()), Blocks((1, 6))]
 SHAPES = {"fc": torch.Size((4, 6)), "conv": torch.Size((4, 6, 3, 3))}
 
 
@@ -54,7 +54,7 @@ def test_weights_cost_nothing():
     ("reduce", "rows", "columns"),
     [
         (Mean(), [0.0, 3.0], [2.0, 0.5, 2.0]),
-        (Sum(), [0.0, 9.0], [4.0, 1.0, 4.0]),
+        (Total(), [0.0, 9.0], [4.0, 1.0, 4.0]),
         (Max(), [2.0, 4.0], [4.0, 3.0, 2.0]),
         (Norm(1), [4.0, 9.0], [4.0, 5.0, 4.0]),
         (Norm(float("inf")), [2.0, 4.0], [4.0, 3.0, 2.0]),
@@ -69,8 +69,8 @@ def test_reductions_by_eye(reduce, rows, columns):
 
 def test_convolutions_reduce_over_all_but_one_dimension():
     scores = torch.arange(16.0).view(2, 2, 2, 2)
-    assert Rows(Sum()).pool({"w": scores})["w"].tolist() == [28.0, 92.0]
-    assert Columns(Sum()).pool({"w": scores})["w"].tolist() == [6 + 38.0, 22 + 54.0]
+    assert Rows(Total()).pool({"w": scores})["w"].tolist() == [28.0, 92.0]
+    assert Columns(Total()).pool({"w": scores})["w"].tolist() == [6 + 38.0, 22 + 54.0]
 
 
 def test_blocks_tile_the_matrix_of_a_convolution():
@@ -86,7 +86,7 @@ def test_a_vector_has_one_weight_per_row():
     assert Rows().all_of({"b": torch.tensor([True, False])})["b"].tolist() == [True, False]
 
 
-@pytest.mark.parametrize("reduce", [Sum(), Mean(), Norm(2)], ids=repr)
+@pytest.mark.parametrize("reduce", [Total(), Mean(), Norm(2)], ids=repr)
 def test_half_precision_sums_do_not_overflow(reduce):
     scores = torch.full((1, 1000), 1000.0, dtype=torch.float16)
     found = Rows(reduce).pool({"w": scores})["w"]
@@ -94,7 +94,7 @@ def test_half_precision_sums_do_not_overflow(reduce):
     assert torch.isfinite(found).all()
 
 
-@pytest.mark.parametrize("reduce", [Sum(), Mean(), Max(), Norm(2)], ids=repr)
+@pytest.mark.parametrize("reduce", [Total(), Mean(), Max(), Norm(2)], ids=repr)
 def test_reductions_are_values_and_take_whole_numbers(reduce: Reduction):
     assert reduce == type(reduce)()
     assert hash(reduce) == hash(type(reduce)())
