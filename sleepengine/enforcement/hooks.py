@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sleepengine.enforcement.frozen_values import frozen_awake, read_frozen
 from sleepengine.enforcement.holding import HeldSteps
+from sleepengine.enforcement.leaks import Leak, find_leak
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.verdicts import needs_repair
 from sleepengine.enforcement.watch_list import WatchList
@@ -177,6 +178,16 @@ class Enforcer:
     def release_step(self, optimizer: Optimizer) -> None:
         """Take `hold_step` back."""
         self._held.release(optimizer)
+
+    def leaks(self) -> list[Leak]:
+        """Sleeping entries that are not +0.0 and frozen ones that moved, by parameter; one pass."""
+        found = []
+        for watched in self._watched:
+            asleep = self._store.asleep_bits(watched.name)
+            leak = find_leak(watched.name, watched.param, asleep, watched.frozen)
+            if leak is not None:
+                found.append(leak)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Values of frozen entries, so that masks and model may be loaded in either order."""

@@ -305,4 +305,6 @@ class OptimizerState:
         k = self.roster.index(optimizer)
         self._due[k] = None
         for member in self._inactive_members(k):
-            self._keeper.take_over(k, member, self._inactive[member.name])
+            # Masks may be loaded after the optimizer: entries that turn out to be active then
+            # need all of their state.
+            self._keeper.take_over(k, member, self._inactive[member.name], everything=True)

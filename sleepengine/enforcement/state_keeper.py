@@ -64,10 +64,10 @@ class StateKeeper:
         seen = self._settled.get((k, member.name))
         return seen is not None and seen[0] is state and seen[1] == len(state)
 
-    def put_away(self, k: int, member: Member, bits: Tensor) -> None:
+    def put_away(self, k: int, member: Member, bits: Tensor, *, everything: bool = False) -> None:
         """Park the state at the bits, then fill it."""
         for entry in self.entries(k, member):
-            if self._is_kept(entry):
+            if self._is_kept(entry, everything):
                 self._place(k, member, entry).put(entry.tensor, bits)
         self.fill(k, member, bits)
 
@@ -79,7 +79,7 @@ class StateKeeper:
         if state:
             self._settled[k, member.name] = (state, len(state))
 
-    def take_over(self, k: int, member: Member, bits: Tensor) -> None:
+    def take_over(self, k: int, member: Member, bits: Tensor, *, everything: bool = False) -> None:
         """Park and fill state that was loaded, in memory of its own.
 
         Loading may leave the caller's saved tensors in the optimizer, and fills are not to appear
@@ -89,7 +89,7 @@ class StateKeeper:
         state = self.state(k, member)
         for entry in self.entries(k, member):
             state[entry.key] = entry.tensor.clone()
-        self.put_away(k, member, bits)
+        self.put_away(k, member, bits, everything=everything)
 
     def give(self, k: int, member: Member, bits: Tensor, policy: StatePolicy) -> None:
         """State at the bits by the policy; nothing stays parked there."""
@@ -153,9 +153,9 @@ class StateKeeper:
             parked = kept.get(entry.key)
             write.write_true(entry, bits, parked, group, member.param, self._expander(entry))
 
-    def _is_kept(self, entry: Entry) -> bool:
-        if not write.can_park(entry):
-            return False
+    def _is_kept(self, entry: Entry, everything: bool) -> bool:
+        if everything or not write.can_park(entry):
+            return write.can_park(entry)
         first = entry.rule.kind is StateKind.FIRST
         return self._keeps.covers(ParkState.ALL if first else ParkState.SECOND)
 

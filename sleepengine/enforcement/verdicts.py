@@ -43,7 +43,7 @@ VERDICTS: Mapping[type[Optimizer], Verdict] = {
     optim.Rprop: _EXACT,
     optim.SparseAdam: _EXACT,
     optim.Adafactor: _EXACT,
-    optim.LBFGS: _EXACT,
+    optim.LBFGS: Verdict(asleep=True, frozen=False),  # its directions turn -0.0 into +0.0
     optim.ASGD: Verdict(asleep=True, frozen=False),  # decays by lambd even with weight_decay=0
     optim.Muon: Verdict(asleep=False, frozen=False),  # an update mixes all entries of a matrix
 }
