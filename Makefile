@@ -1,0 +1,43 @@
+# Two commands set everything up on a fresh machine:
+#   make run     the main job: lottery tickets on embedded data, with its report
+#   make test    the tests
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help run test check lint types slow torture docs bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(READY): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c $(CONSTRAINTS) -e ".[dev]"
+	@touch $(READY)
+
+run: $(READY)  ## lottery tickets on embedded data: a table, a report page
+	$(BIN)/sleepengine run configs/lottery_ticket.yaml
+
+test: $(READY)  ## all tests but the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q
+
+check: lint types test  ## lint, types, tests: what the continuous integration runs
+
+lint: $(READY)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy
+	$(BIN)/mypy
+
+slow: $(READY)  ## the tests that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m slow
+
+docs: $(READY)  ## the generated pages in docs/
+	$(BIN)/python docs/make_optimizer_table.py
+
+clean:  ## caches and the virtual environment
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
