@@ -178,7 +178,6 @@ def _masks(bits: Tensor, flat: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     The mask is one buffer, filled anew for every chunk, so it may be written into.
     """
     numel, size = flat.numel(), _chunk(flat)
-    size += -size % 8
     table = _table(bits.device)
     mask = torch.empty(size, dtype=flat.dtype, device=flat.device)
     for start in range(0, numel, size):

@@ -29,9 +29,8 @@ from sleepengine.masks.saved import read_parked
 class Parked:
     """Values of some entries of one tensor: put, got and given back without a bit of change.
 
-    Dense: a buffer of the tensor's size with zero bits elsewhere, given back by OR. Not dense: the
-    values alone, in flat index order. Bits given to a method are packed, row-major; they go to the
-    device of the values.
+    Dense: a buffer of the tensor's size, zero bits elsewhere. Not dense: the values alone, in flat
+    index order. Bits given to a method are packed, row-major; they go to the device of the values.
 
     Args:
         shape, dtype: of the tensor; any real dtype.

@@ -137,7 +137,7 @@ def _from_index_table(table: Tensor, shape: torch.Size) -> Tensor:
     if outside.numel():
         _refuse_range(tuple(table[int(outside[0])].tolist()), shape)
     mask = torch.zeros(shape, dtype=torch.bool)
-    mask[tuple((table % sizes.clamp(min=1)).unbind(1))] = True
+    mask[tuple(table.unbind(1))] = True
     return mask
 
 
@@ -189,7 +189,7 @@ def _checked_tuple(where: tuple[Any, ...], shape: torch.Size) -> tuple[Any, ...]
         size = shape[place - len(where)] if past_dots else shape[place]
         if not -size <= number < size:
             _refuse_range(where, shape)
-        index.append(number % size)
+        index.append(number)
     return tuple(index)
 
 

@@ -149,6 +149,22 @@ def test_random_histories_agree_with_a_dict(steps, dense, numel):
         assert raw(parked.get(parked.bits)).tolist() == [kept[i] for i in sorted(kept)]
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_nothing_is_left_behind_by_what_was_discarded(dense):
+    first, last = (bits.pack(torch.tensor(side)) for side in ([True, False], [False, True]))
+    parked = Parked((2,), torch.float32, dense=dense)
+    parked.put(torch.tensor([-1.5, 3.0]), bits.full(2))
+    parked.discard(first)
+    tensor = torch.tensor([0.0, 0.0])
+    parked.fill_into(tensor, bits.full(2), target_is_zero=True)
+    assert tensor.tolist() == [0.0, 3.0]
+    parked.put(torch.tensor([1.0, 7.0]), first)
+    parked.restore_(tensor, first)
+    assert tensor.tolist() == [1.0, 3.0]
+    parked.restore_(tensor.zero_(), last, target_is_zero=True)
+    assert tensor.tolist() == [0.0, 3.0]
+
+
 def test_clear_leaves_other_entries_and_makes_positive_zeros():
     tensor = torch.tensor([-1.0, -0.0, float("nan"), -2.0])
     clear_(tensor, bits.pack(torch.tensor([True, True, True, False])))

@@ -67,6 +67,11 @@ def test_four_dimensions():
     assert bool(mask[0, 1, 2, 2])
 
 
+def test_indices_after_dots_count_from_the_last_dimension():
+    mask = to_mask((..., 2), (1, 2, 3))
+    assert mask.nonzero().tolist() == [[0, 0, 2], [0, 1, 2]]
+
+
 def test_a_transposed_mask_has_to_be_announced():
     assert rows(to_mask(BOOLS.T, (2, 3), layout="in_out")) == "x../..x"
     assert rows(to_mask(sparse.csr_matrix(BOOLS.T.numpy()), (2, 3), layout="in_out")) == "x../..x"

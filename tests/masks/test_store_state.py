@@ -153,5 +153,7 @@ def test_a_state_shares_no_memory_with_either_store():
     target.wake(Choice({"a": torch.ones(3, 3, dtype=torch.bool)}))
     assert torch.equal(entry(state)["bits"], entry(before)["bits"])
     entry(state)["bits"].zero_()
+    assert target.digest() != store.digest()
     target.load_state_dict(before)
+    entry(before)["bits"].zero_()
     assert target.digest() == store.digest() == filled().digest()
