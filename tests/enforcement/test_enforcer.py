@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sleepengine.errors import SetupError, StateError, UnknownNameError
-from sleepengine.masks.bits import pack
+from sleepengine.errors import StateError, UnknownNameError
 
 HALF = torch.tensor([[True, False, True], [False, True, False]])
 
@@ -88,50 +87,6 @@ def test_accept_takes_new_frozen_values(net, rig):
     engine.enforcer.accept(["weight"])
     train(net, optimizer, 3)
     assert torch.equal(net.weight[HALF], torch.full((3,), 2.0))
-
-
-@pytest.mark.parametrize("closure", [False, True])
-@pytest.mark.parametrize("switch", [{"foreach": False}, {"foreach": True}, {"fused": True}])
-def test_held_step_changes_nothing(switch, closure, net, rig):
-    params = dict(net.named_parameters())
-    optimizer = torch.optim.AdamW(params.values(), lr=0.1, **switch)
-    engine = rig(params, [optimizer])
-    engine.sleep("weight", HALF)
-    train(net, optimizer, 2)
-    before = net.weight.detach().clone()
-    state = copy.deepcopy(optimizer.state_dict())
-
-    def backward():
-        optimizer.zero_grad()
-        loss = (net(torch.ones(1, 3)) ** 2).sum()
-        loss.backward()
-        return loss
-
-    engine.enforcer.hold_step(optimizer)
-    if closure:
-        assert float(optimizer.step(backward).detach()) > 0
-    else:
-        backward()
-        optimizer.step()
-    assert torch.equal(net.weight, before)
-    after = optimizer.state_dict()["state"]
-    assert all(torch.equal(after[0][k], v) for k, v in state["state"][0].items())
-    assert net.weight.grad is not None
-    assert bool(net.weight.grad[~HALF].any())
-    optimizer.step()
-    assert not torch.equal(net.weight, before)
-    engine.enforcer.hold_step(optimizer)
-    engine.enforcer.release_step(optimizer)
-    before = net.weight.detach().clone()
-    train(net, optimizer)
-    assert not torch.equal(net.weight, before)
-
-
-def test_lbfgs_step_cannot_be_held(net, rig):
-    optimizer = torch.optim.LBFGS(net.parameters())
-    engine = rig(dict(net.named_parameters()), [optimizer])
-    with pytest.raises(SetupError, match="LBFGS cannot be held"):
-        engine.enforcer.hold_step(optimizer)
 
 
 def test_callbacks_run_between_our_hooks(net, rig):
@@ -242,66 +197,6 @@ def test_compiled_step_and_model(frozen, net, rig):
         assert torch.equal(net.weight[HALF], kept[HALF])
     assert bool((net.weight != kept)[~HALF].all())
     torch._dynamo.reset()
-
-
-def test_frozen_values_survive_loading_in_both_orders(rig):
-    def build():
-        torch.manual_seed(0)
-        model = nn.Linear(3, 2)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.3)
-        return model, optimizer, rig(dict(model.named_parameters()), [optimizer])
-
-    def load(model, optimizer, engine, saved, order):
-        for part in order:
-            if part == "model":
-                model.load_state_dict(saved["model"])
-            elif part == "optimizer":
-                optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
-            else:
-                store = engine.store
-                store.load_state_dict(saved["store"])
-                inactive = {n: ~t for n in store.names() if (t := store.trainable(n)) is not None}
-                engine.state.adopt({n: pack(m) for n, m in inactive.items()})
-                engine.state.load_state_dict(saved["state"])
-                engine.enforcer.load_state_dict(saved["enforcer"])
-
-    sleepers = torch.tensor([[True, False, False], [False, False, False]])
-    model, optimizer, engine = build()
-    train(model, optimizer, 2)
-    engine.sleep("weight", sleepers)
-    engine.freeze("weight", torch.tensor([[True, True, False], [False, True, False]]))
-    train(model, optimizer, 2, seed=1)
-    saved = copy.deepcopy(
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "store": engine.store.state_dict(),
-            "state": engine.state.state_dict(),
-            "enforcer": engine.enforcer.state_dict(),
-        }
-    )
-    train(model, optimizer, 3, seed=2)
-    engine.thaw("weight", torch.ones(2, 3, dtype=torch.bool))
-    train(model, optimizer, 2, seed=3)
-    for order in (
-        ("model", "optimizer", "engine"),
-        ("engine", "optimizer", "model"),
-        ("optimizer", "engine", "model"),
-        ("model", "engine", "optimizer"),
-    ):
-        other, stepper, second = build()
-        train(other, stepper, 5, seed=9)
-        second.sleep("weight", torch.tensor([[False, True, True], [True, False, False]]))
-        second.freeze("bias", torch.tensor([True, False]))
-        load(other, stepper, second, saved, order)
-        train(other, stepper, 3, seed=2)
-        second.thaw("weight", torch.ones(2, 3, dtype=torch.bool))
-        train(other, stepper, 2, seed=3)
-        assert torch.equal(other.weight, model.weight), order
-        assert torch.equal(other.bias, model.bias), order
-        mine, theirs = stepper.state_dict()["state"], optimizer.state_dict()["state"]
-        for place, state in theirs.items():
-            assert all(torch.equal(mine[place][k], v) for k, v in state.items()), order
 
 
 def test_errors_name_the_object(net, rig):

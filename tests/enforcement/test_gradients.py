@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from sleepengine.enforcement.hooks import Enforcer
+
 HALF = torch.tensor([[True, False, True], [False, True, False]])
 
 
@@ -218,3 +220,17 @@ def test_other_types_and_channels_last(dtype, kind, rig, words):
     moved = ~asleep & ~frozen
     assert bool((conv.weight != kept)[moved].any())
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_mask_every_step_catches_rewrites_that_autograd_does_not_see(rig):
+    model, params = model_and_params()
+    optimizer = torch.optim.SGD(params.values(), lr=0.5)
+    engine = rig(params, [optimizer])
+    engine.sleep("weight", HALF)
+    engine.enforcer.detach()
+    enforcer = Enforcer(engine.store, engine.state, mask_every_step=True)
+    enforcer.attach()
+    loss_of(model, 1).backward()
+    model.weight.grad.data.fill_(1.0)  # as a communication hook does
+    optimizer.step()
+    assert torch.equal(model.weight[HALF], torch.zeros(3))

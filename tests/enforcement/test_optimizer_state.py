@@ -220,30 +220,6 @@ def test_renew_gives_active_entries_fresh_state(rig):
     assert adam.state[w]["exp_avg_sq"][3] == 0
 
 
-def test_lbfgs_history_is_cleared_on_change_only(rig):
-    w = Parameter(torch.tensor([3.0, -2.0, 1.0, 0.5]))
-    lbfgs = torch.optim.LBFGS([w], lr=0.5, max_iter=2)
-
-    def closure():
-        lbfgs.zero_grad()
-        loss = ((w - 1) ** 4).sum()
-        loss.backward()
-        return loss
-
-    lbfgs.step(closure)
-    engine = rig({"w": w}, [lbfgs])
-    assert len(lbfgs.state) == 1
-    engine.sleep("w", SLEEPER)
-    assert len(lbfgs.state) == 0
-    for _ in range(3):
-        lbfgs.step(closure)
-        assert len(lbfgs.state) == 1
-        assert torch.equal(w[SLEEPER].view(torch.int32), torch.zeros(2).int())
-    engine.wake("w", SLEEPER)
-    assert len(lbfgs.state) == 0
-    assert w[SLEEPER].tolist() != [0.0, 0.0]
-
-
 def test_policy_that_needs_more_than_is_kept():
     from sleepengine.enforcement.optimizer_state import OptimizerState
     from sleepengine.enforcement.roster import Roster
@@ -254,3 +230,11 @@ def test_policy_that_needs_more_than_is_kept():
         state.release("w", pack(SLEEPER))
     with pytest.raises(StateError, match="1 non-negative ints"):
         state.load_state_dict({"steps_since_fill": [-1]})
+
+
+def test_first_moments_by_name(rig):
+    w, adam = trained()
+    engine = rig({"w": w}, [adam])
+    assert engine.state.first_moments()["w"] is adam.state[w]["exp_avg"]
+    untrained, sgd = trained(torch.optim.SGD, steps=0, momentum=0.9)
+    assert rig({"w": untrained}, [sgd]).state.first_moments() == {}
