@@ -9,8 +9,9 @@ from torch import Tensor
 from schedules.time import Time
 from sleepengine.actions.live import Live
 from sleepengine.agenda import Agenda
-from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.firing import Firing
+from sleepengine.masks import bits
 from sleepengine.rule import Rule
 from sleepengine.sentinel import Sentinel
 from sleepengine.timekeeper import Timekeeper
@@ -43,6 +44,21 @@ class Conductor:
         self._scope = scope
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
+
+    def take_hold(self, before: Callback, after: Callback) -> None:
+        """Hook gradients and optimizers, and bring weights and state in line with the masks."""
+        store = self.live.store
+        trainable = {name: store.trainable_bits(name) for name in store.entries()}
+        self.live.state.adopt(
+            {n: bits.bit_not(t, store.numel(n)) for n, t in trainable.items() if t is not None}
+        )
+        self.enforcer.attach(before, after)
+        self.enforcer.repair()
+
+    def let_go(self) -> None:
+        """Remove every hook; optimizer state holds its true values again."""
+        self.enforcer.detach()
+        self.live.state.detach()
 
     def begin(self) -> None:
         """Before the first step: check the rules against the clock, fire what is due at once."""

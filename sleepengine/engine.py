@@ -118,7 +118,7 @@ class SleepEngine:
         shapes = {name: self.live.store.shape(name) for name in self.live.store.names()}
         self.journal = Journal(shapes, keep=keep_records)
         gatherer = Gatherer(self.live, data, loss_fn)
-        setup.check(self.live, self.rules, self._names, gatherer)
+        setup.check(self.live, self.rules, self.scope, self._names, gatherer)
         self.firing = Firing(
             self.live,
             self.enforcer,
@@ -172,6 +172,7 @@ class SleepEngine:
             from sleepengine.attachment.ignite_trainer import IgniteTrainer
 
             driver = IgniteTrainer(self, trainer, steps_per_epoch, total_steps)
+        setup.warn(self.live, self.scope)
         driver.attach()
         self._driver = driver
         return self

@@ -55,7 +55,7 @@ class Firing:
 
     def fire(self, rules: Sequence[Rule], captured: Mapping[str, Tensor] | None) -> Changes:
         """Fire these rules as one transaction, each seeing the masks the ones before left."""
-        transaction = Transaction(self._live, self._enforcer)
+        transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         drafts: list[Record] = []
         carries = dict(self.carries)
         resets: list[tuple[Rule, Choice]] = []
@@ -79,7 +79,7 @@ class Firing:
 
     def at_once(self, action: Action, choice: Choice, name: str = "direct call") -> Changes:
         """Do one action to chosen weights now."""
-        transaction = Transaction(self._live, self._enforcer)
+        transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         done = action.apply(transaction, choice)
         draft = self._record(name, str(action), repr(action), done)
         changes = self._commit(transaction, [draft])
@@ -88,7 +88,7 @@ class Firing:
 
     def become(self, masks: MaskStore, name: str = "set masks") -> Changes:
         """Make the masks equal to these; what wakes comes back as it fell asleep."""
-        transaction = Transaction(self._live, self._enforcer)
+        transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         transaction.become(masks, Parked(), StatePolicy.KEEP)
         drafts: list[Record] = []
         return self._commit(transaction, drafts, name)
@@ -107,7 +107,7 @@ class Firing:
         if last is None:
             raise SetupError("there is nothing to undo: the journal is empty")
         before = self._live.store.fork()
-        transaction = Transaction(self._live, self._enforcer)
+        transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         transaction.become(self._journal.masks_before(last.transaction), Parked(), StatePolicy.KEEP)
         transaction.commit()
         self._note_undo(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -21,10 +23,13 @@ from sleepengine.actions.wake import Wake, state_policy
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.policies import ParkState
 from sleepengine.enforcement.roster import Roster
+from sleepengine.enforcement.verdicts import Problem, Severity
+from sleepengine.enforcement.verdicts import problems as optimizer_problems
 from sleepengine.errors import SetupError, did_you_mean
 from sleepengine.gathering import Gatherer
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
+from sleepengine.parametrized import check_not_behind
 from sleepengine.rule import Rule
 
 T = TypeVar("T")
@@ -141,6 +146,7 @@ def scope(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, 
     else:
         names = naming.matching(model, patterns)
     naming.check_targets(naming.named_parameters(model), names)
+    check_not_behind(model, names)
     return names
 
 
@@ -167,9 +173,28 @@ def kept_times(
     return times
 
 
+def _is_sharded(parameter: nn.Parameter) -> bool:
+    """Whether it is a DTensor. A model that has one has imported them; importing costs 0.5 s."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(parameter, module.DTensor)
+
+
+def judged(live: Live, scope: Sequence[str]) -> list[Problem]:
+    """What is known of the optimizers and the parameters in scope: errors and warnings."""
+    return optimizer_problems(Roster({n: live.params[n] for n in scope}, live.optimizers))
+
+
+def warn(live: Live, scope: Sequence[str]) -> None:
+    """Say what works with a difference to know, by name."""
+    for one in judged(live, scope) if live.optimizers else []:
+        if one.severity is Severity.WARNING:
+            warnings.warn(one.message, stacklevel=3)
+
+
 def check(
     live: Live,
     rules: Sequence[Rule],
+    scope: Sequence[str],
     names_of: Callable[[Rule], Sequence[str]],
     gatherer: Gatherer,
 ) -> None:
@@ -179,6 +204,14 @@ def check(
         SetupError: all of them, one per line.
     """
     problems: list[str] = []
+    sharded = [name for name in scope if _is_sharded(live.params[name])]
+    if sharded:
+        problems.append(
+            f"{', '.join(sharded[:5])}: sharded parameters (DTensor, FSDP2) cannot sleep yet; "
+            "attach to the unsharded model"
+        )
+    found = judged(live, scope) if live.optimizers else []
+    problems += [one.message for one in found if one.severity is Severity.ERROR]
     held = {id(p) for o in live.optimizers for g in o.param_groups for p in g["params"]}
     for rule in rules:
         try:

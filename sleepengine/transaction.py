@@ -34,8 +34,9 @@ class Transaction:
     and an error in any rule leaves everything as it was.
     """
 
-    def __init__(self, live: Live, enforcer: Enforcer) -> None:
+    def __init__(self, live: Live, enforcer: Enforcer, step: int) -> None:
         self.live = live
+        self.step = step
         self.store: MaskStore = live.store.fork()
         self._enforcer = enforcer
         self._wakings: list[_Waking] = []
@@ -124,7 +125,7 @@ class Transaction:
         for waking, where in self._shares(name, woke):
             policy = Parked() if waking is None else waking.value
             policy.write(self.live, name, where)
-        self.live.parked[name].take(woke)
+        self.live.parked[name].discard(woke)
 
     def _release(self, name: str, rise: Tensor) -> None:
         for waking, where in self._shares(name, rise):

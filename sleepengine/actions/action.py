@@ -12,6 +12,7 @@ from sleepengine.actions.live import Live
 from sleepengine.actions.values import ValuePolicy
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.masks.choice import Choice
+from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
 
 
@@ -19,6 +20,7 @@ class Context(Protocol):
     """One transaction, as an action sees it. Masks change at once in `store`, tensors at commit."""
 
     store: MaskStore
+    step: int
 
     def sleep(self, choice: Choice) -> Choice:
         """Put the chosen weights to sleep; what really changed."""
@@ -34,6 +36,10 @@ class Context(Protocol):
 
     def thaw(self, choice: Choice) -> Choice:
         """Thaw the chosen weights; what really changed."""
+        ...
+
+    def become(self, masks: MaskStore, value: ValuePolicy, state: StatePolicy) -> Changes:
+        """Make the masks equal to these; what wakes gets the given policies."""
         ...
 
     def afterwards(self, act: Callable[[Live], None]) -> None:

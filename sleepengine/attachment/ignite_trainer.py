@@ -51,7 +51,7 @@ class IgniteTrainer:
             )
         for event in SleepEvents:
             setattr(state, f"sleep_{event.value}", getattr(state, f"sleep_{event.value}", 0) or 0)
-        self._engine.enforcer.attach(before=self._before, after=self._after)
+        self._engine.conductor.take_hold(self._before, self._after)
         self._handles = [
             trainer.add_event_handler(Events.STARTED, lambda _: self._start()),
             trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self._tick()),
@@ -74,7 +74,7 @@ class IgniteTrainer:
         for name in ATTRIBUTES:
             if hasattr(self._trainer.state, name):
                 delattr(self._trainer.state, name)
-        self._engine.enforcer.detach()
+        self._engine.conductor.let_go()
 
     # --- handlers ------------------------------------------------------------------------------
 

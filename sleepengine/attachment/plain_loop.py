@@ -45,16 +45,16 @@ class PlainLoop:
                     f"rule {rule.name!r}: {rule.when!r} waits for an Ignite event, but no trainer "
                     "was given: attach(trainer)"
                 )
-        self._engine.enforcer.attach(before=self._before, after=self._after)
+        self._engine.conductor.take_hold(self._before, self._after)
         try:
             self._engine.conductor.begin()
         except BaseException:
-            self._engine.enforcer.detach()
+            self.detach()
             raise
 
     def detach(self) -> None:
         """Unhook."""
-        self._engine.enforcer.detach()
+        self._engine.conductor.let_go()
 
     def _before(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
