@@ -20,7 +20,6 @@ PROVIDED = frozenset({"weights", "grads", "moments", "anchor", "parked"})
 """The signals that this engine can gather."""
 
 Criterion = Callable[[Any, Any], Tensor]
-FIRST_MOMENTS = ("exp_avg", "momentum_buffer")
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,9 @@ class Gatherer:
         return {name: point.weight(name) for name in names}
 
     def _moments(self, names: list[str]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for name in names:
-            parameter = self._live.params[name]
-            for optimizer in self._live.optimizers:
-                state = optimizer.state.get(parameter, {})
-                for key in FIRST_MOMENTS:
-                    if isinstance(state.get(key), Tensor):
-                        found[name] = state[key].detach()
-            found.setdefault(name, torch.zeros_like(parameter))
-        return found
+        """First moments as they live in the optimizers; zero before the first step."""
+        found = self._live.state.first_moments()
+        return {n: found.get(n, torch.zeros_like(self._live.params[n])).detach() for n in names}
 
     def _parked(self, names: list[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

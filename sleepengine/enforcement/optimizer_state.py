@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -13,20 +12,16 @@ from torch.utils.hooks import RemovableHandle
 
 from sleepengine.enforcement.policies import ParkState, StatePolicy
 from sleepengine.enforcement.roster import Member, Roster
+from sleepengine.enforcement.state_image import (
+    StateImage,
+    put_image_back,
+    read_counters,
+    take_image,
+)
 from sleepengine.enforcement.state_keeper import StateKeeper
 from sleepengine.enforcement.state_table import StateKind, holds_history
-from sleepengine.errors import SetupError, StateError
+from sleepengine.errors import SetupError
 from sleepengine.masks import bits as packed
-
-
-@final
-class StateImage(NamedTuple):
-    """True optimizer state of some parameters, which entries were inactive, and the counters."""
-
-    states: Mapping[tuple[int, str], dict[str, Any]]
-    inactive: Mapping[str, Tensor]
-    names: frozenset[str]
-    steps: tuple[int, ...]
 
 
 @final
@@ -198,45 +193,14 @@ class OptimizerState:
 
     def image(self, names: Collection[str]) -> StateImage:
         """The state of these parameters as it truly is, in memory of its own."""
-        members = [
-            (k, member)
-            for k in range(len(self.roster.optimizers))
-            for member in self.roster.members(k)
-            if member.name in names and self._keeper.state(k, member)
-        ]
-        inactive = {name: bits for name, bits in self._inactive.items() if name in names}
-        nothing = packed.empty
-        return StateImage(
-            {
-                (k, member.name): copy.deepcopy(
-                    self._keeper.true_copy(
-                        k, member, inactive.get(member.name, nothing(member.param.numel()))
-                    )
-                )
-                for k, member in members
-            },
-            inactive,
-            frozenset(names),
-            tuple(self._steps),
-        )
+        return take_image(self.roster, self._keeper, self._inactive, self._steps, names)
 
     def put_back(self, image: StateImage) -> None:
         """Make the state of an image's parameters what it was, parked and filled as it was."""
-        for name in image.names:
-            bits = self._inactive.pop(name, None)
-            for k, member in self._called(name):
-                if bits is not None:
-                    self._keeper.drop(k, name)
-                state = self.roster.optimizers[k].state
-                if (k, name) in image.states:
-                    state[member.param] = copy.deepcopy(image.states[k, name])
-                else:
-                    state.pop(member.param, None)
-        for name, bits in image.inactive.items():
-            self._inactive[name] = bits
-            for k, member in self._called(name):
-                self._keeper.take_over(k, member, bits)
-        self._steps = list(image.steps)
+        put_image_back(self.roster, self._keeper, image)
+        kept = {n: bits for n, bits in self._inactive.items() if n not in image.names}
+        self._inactive = {**kept, **image.inactive}
+        self._steps, self._due = list(image.steps), [None] * len(self._steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Steps since the last fill of each optimizer; parked state is in the optimizer's own."""
@@ -248,16 +212,7 @@ class OptimizerState:
         Raises:
             StateError: they are not one non-negative int for each optimizer.
         """
-        steps = state.get("steps_since_fill")
-        if (
-            not isinstance(steps, (list, tuple))
-            or len(steps) != len(self._steps)
-            or not all(type(n) is int and n >= 0 for n in steps)
-        ):
-            raise StateError(
-                f"steps_since_fill must be {len(self._steps)} non-negative ints, got {steps!r}"
-            )
-        self._steps = list(steps)
+        self._steps = read_counters(state, len(self._steps))
 
     # --- inside --------------------------------------------------------------------------------
 
