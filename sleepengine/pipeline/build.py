@@ -1,0 +1,179 @@
+"""From a checked configuration to things: rules, data, model, optimizer, schedule, engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from schedules import Clock
+from sleepengine import setup
+from sleepengine.actions.live import Stateful
+from sleepengine.engine import SleepEngine
+from sleepengine.errors import ConfigError, SetupError, UnknownNameError
+from sleepengine.files.yaml_document import KeyPath
+from sleepengine.gathering import BatchLoss, Criterion
+from sleepengine.pipeline.bundle import Data
+from sleepengine.pipeline.config import Config
+from sleepengine.pipeline.entries import Entry, Kind
+from sleepengine.pipeline.lr import schedule_of
+from sleepengine.pipeline.reading import Call
+from sleepengine.pipeline.tables import LEVEL_RULE, RULE
+from sleepengine.rule import Rule
+
+T = TypeVar("T")
+
+
+def rules(config: Config) -> tuple[Rule, ...]:
+    """The rules of a training, new objects at every call (scorers may have memories).
+
+    >>> from sleepengine.pipeline.config import load
+    >>> config = load('''
+    ... model: {mlp: {sizes: [8]}}
+    ... train: {length: 2ep}
+    ... rules:
+    ...   - {when: {once: 1ep}, who: {scorer: Magnitude, amount: {to: 0.9}}, what: Sleep}
+    ... ''')
+    >>> [(rule.name, rule.when, rule.who.amount) for rule in rules(config)]
+    [('Sleep-Magnitude', once('1ep'), to(0.9))]
+    """
+    return _rules(config, RULE, config.rules, ("rules",))
+
+
+def level_rules(config: Config) -> tuple[Rule, ...]:
+    """The rules between two levels of a lottery ticket experiment, for `engine.fire(*rules)`."""
+    if config.lottery is None:
+        return ()
+    return _rules(config, LEVEL_RULE, config.lottery.each_level, ("lottery", "each_level"))
+
+
+def dataset(config: Config, folder: Path | None = None, seed: int = 0) -> Data:
+    """The data set; `seed` picks the split where the file does not, and where there is a choice.
+
+    Raises:
+        ConfigError: the data set's own complaint, or it needs a folder and none is given.
+    """
+    call = _call(config, config.tables.data, config.plain.get("data", "digits"), ("data",))
+    given: dict[str, Any] = {}
+    if "folder" in call.entry.takes:
+        if folder is None:
+            reason = f"{call.entry.name} is read from files: say where they lie with --data FOLDER"
+            raise _fault(config, ("data",), reason)
+        given["folder"] = folder
+    if "seed" in call.entry.arguments and "seed" not in call.arguments:
+        call = Call(call.entry, {**call.arguments, "seed": seed}, call.path, call.named)
+    made = _at(config, ("data",), lambda: call.make(**given))
+    if not isinstance(made, Data):
+        reason = f"{call.entry.name} gave {type(made).__name__}, not a pipeline.Data"
+        raise _fault(config, ("data",), reason)
+    return made
+
+
+def model(config: Config, data: Data, seed: int) -> nn.Module:
+    """A new model for the data, drawn under the seed.
+
+    Raises:
+        ConfigError: the model's own complaint.
+    """
+    call = _call(config, config.tables.models, config.plain["model"], ("model",))
+    given = {"input_shape": data.input_shape, "classes": data.classes, "seed": seed}
+    made = _at(config, ("model",), lambda: call.make(**given))
+    if not isinstance(made, nn.Module):
+        reason = f"{call.entry.name} gave {type(made).__name__}, not a torch.nn.Module"
+        raise _fault(config, ("model",), reason)
+    return made
+
+
+def optimizer(config: Config, model: nn.Module) -> Optimizer:
+    """A new optimizer of all the model's parameters."""
+    written = config.train.optimizer
+    path = ("train", "optimizer")
+    call = _call(config, config.tables.optimizers, {written.name: written.arguments}, path)
+    made: Optimizer = _at(config, path, lambda: call.make(params=model.parameters()))
+    return made
+
+
+def lr_schedule(
+    config: Config, optimizer: Optimizer, steps_per_epoch: int, total_steps: int
+) -> tuple[LRScheduler, bool] | None:
+    """The learning-rate schedule, and whether it is stepped per epoch; None without one."""
+    written = config.train.lr_schedule
+    if written is None:
+        return None
+    path = ("train", "lr_schedule")
+    call = _call(config, config.tables.lr_schedules, {written.name: written.arguments}, path)
+    clock = Clock(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    return _at(config, path, lambda: schedule_of(call, optimizer, clock))
+
+
+def engine(
+    config: Config,
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    scheduler: Stateful | None = None,
+    sampler: Stateful | None = None,
+    data: Iterable[Any] | None = None,
+    loss_fn: Criterion | BatchLoss | None = None,
+    seed: int = 0,
+) -> SleepEngine:
+    """An engine with the rules of the configuration.
+
+    For a lottery ticket experiment it has no rules of its own and keeps what the level's rules
+    ask for; fire those with `engine.fire(*level_rules(config))`.
+
+    Raises:
+        ConfigError: a pattern of `engine: params:` matches nothing in this model.
+        SetupError: what the engine finds.
+    """
+    options = {name: getattr(config.engine, name) for name in config.engine.model_fields_set}
+    tags = setup.kept_times(level_rules(config), options.pop("keep", ()))
+    try:
+        return SleepEngine(
+            model,
+            optimizer,
+            rules(config),
+            scheduler=scheduler,
+            sampler=sampler,
+            data=data,
+            loss_fn=loss_fn,
+            seed=seed,
+            keep=tuple(tags),
+            **options,
+        )
+    except UnknownNameError as error:
+        raise _fault(config, ("engine", "params"), str(error)) from error
+
+
+def _rules(config: Config, entry: Entry, data: Sequence[Any], path: KeyPath) -> tuple[Rule, ...]:
+    reader, mistakes = config.reader()
+    made = tuple(reader.record(entry, rule, (*path, i)) for i, rule in enumerate(data))
+    mistakes.report()
+    return made
+
+
+def _call(config: Config, kind: Kind, data: Any, path: KeyPath) -> Call:
+    reader, mistakes = config.reader()
+    call = reader.call(kind, data, path)
+    mistakes.report()
+    if call is None:
+        raise ConfigError(f"{config.source}: {data!r} cannot be read")
+    return call
+
+
+def _at(config: Config, path: KeyPath, make: Callable[[], T]) -> T:
+    """What `make` gives; its complaint gets the place in the file."""
+    try:
+        return make()
+    except SetupError as error:
+        raise _fault(config, path, str(error)) from error
+    except (ValueError, TypeError) as error:
+        raise _fault(config, path, f"{type(error).__name__}: {error}") from error
+
+
+def _fault(config: Config, path: KeyPath, message: str) -> ConfigError:
+    return config.fault(path, message)
