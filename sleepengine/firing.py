@@ -161,6 +161,7 @@ class Firing:
             for kind, choice in changes._asdict().items():
                 if not choice.is_empty():
                     drafts.append(self._record(name, kind, "masks set from outside", choice))
+        live.ranks.check_same(live.store.digest, drafts[0].rule if drafts else "a change")
         if drafts:
             if not self._journal.begun:
                 self._journal.begin(before)

@@ -78,6 +78,8 @@ class Gatherer:
         elif "grads" in needs and captured is not None:
             # A parameter that took no part in this step has gradient zero.
             grads = {n: captured.get(n, torch.zeros_like(w)) for n, w in weights.items()}
+        if grads is not None:
+            grads = self._live.ranks.mean(grads)
         awake = {n: mask for n in names if (mask := store.awake(n)) is not None}
         return Signals(
             weights=weights,

@@ -20,6 +20,7 @@ from sleepengine.actions.reset import Reset
 from sleepengine.actions.rewind import Rewind
 from sleepengine.actions.values import Fresh, value_policy
 from sleepengine.actions.wake import Wake, state_policy
+from sleepengine.distributed import ranks_of
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.policies import ParkState
 from sleepengine.enforcement.roster import Roster
@@ -130,6 +131,7 @@ def live_things(
         schedulers=schedulers,
         samplers=samplers,
         initialisers=dict(initialisers),
+        ranks=ranks_of(model),
         seed=seed,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sleepengine.distributed import Ranks
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
@@ -46,6 +47,7 @@ class Live:
     schedulers: Sequence[Stateful] = ()
     samplers: Sequence[Stateful] = ()
     initialisers: Mapping[str, Initialiser] = field(default_factory=dict)
+    ranks: Ranks = field(default_factory=Ranks)
     seed: int = 0
     event: int = 0  # counts transactions, so that every fresh draw differs and can be repeated
 
