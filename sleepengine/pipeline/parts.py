@@ -1,0 +1,142 @@
+"""What the networks of a run are made from: the configuration's own parts, or the user's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from schedules import Clock, Time
+from sleepengine.errors import SetupError
+from sleepengine.pipeline import build
+from sleepengine.pipeline.bundle import Data, Part, TensorBatches
+from sleepengine.pipeline.config import Config
+from sleepengine.pipeline.evaluate import LossFn
+
+ModelGiven = nn.Module | Callable[[Data, int], nn.Module]
+OptimizerMaker = Callable[[nn.Module], Optimizer]
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller brings along instead of what the configuration names.
+
+    model: a module (copied for every network, so that all seeds start from its weights), or a
+        function of (data, seed) that makes one.
+    data: a data set in memory.
+    loss_fn: mean loss of (output, target); cross entropy if not given.
+    optimizer: a function of the model.
+    """
+
+    model: ModelGiven | None = None
+    data: Data | None = None
+    loss_fn: LossFn | None = None
+    optimizer: OptimizerMaker | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if isinstance(self.optimizer, Optimizer):
+            raise SetupError(
+                "optimizer= is bound to one model already, and a run trains several networks; give "
+                "a function: optimizer=lambda model: SGD(model.parameters(), lr=0.1)"
+            )
+        for name, value in (
+            ("model", self.model),
+            ("loss_fn", self.loss_fn),
+            ("optimizer", self.optimizer),
+        ):
+            if value is not None and not callable(value):
+                raise SetupError(f"{name}={value!r} is not a function")
+        if self.data is not None and not isinstance(self.data, Data):
+            raise SetupError(f"data= must be a pipeline.Data, found {type(self.data).__name__}")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Makes models, optimizers and batches for the networks of one run."""
+
+    config: Config
+    data: Data
+    given: Given
+
+    @classmethod
+    def of(cls, config: Config, folder: Path | None, given: Given) -> Parts:
+        """Load the data; the split is the same for every seed."""
+        data = given.data
+        if data is None:
+            data = build.dataset(config, folder, SPLIT_SEED)
+        if len(data.train) == 0:
+            raise SetupError(f"data {data.name!r}: the training split is empty")
+        return cls(config, data, given)
+
+    @property
+    def loss_fn(self) -> LossFn:
+        """The loss of (output, target)."""
+        return nn.functional.cross_entropy if self.given.loss_fn is None else self.given.loss_fn
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return len(self.batches(0))
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of a whole training."""
+        return self.steps(self.config.train.length, "train.length")
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between two evaluations."""
+        return self.steps(self.config.train.evaluate, "train.evaluate")
+
+    def steps(self, time: Time, name: str) -> int:
+        """A time of the configuration in steps, at least 1."""
+        length = None
+        if time is not self.config.train.length:
+            length = self.total_steps
+        clock = Clock(0, steps_per_epoch=self.steps_per_epoch, total_steps=length)
+        try:
+            steps = time.iterations(clock)
+        except ValueError as fault:
+            raise SetupError(f"{name}: {fault}") from fault
+        if steps < 1:
+            raise SetupError(f"{name}: {time} is no step at all")
+        return steps
+
+    def batches(self, seed: int) -> TensorBatches:
+        """The training batches; their order is a function of (seed, epoch) alone."""
+        return self.data.loader(Part.TRAIN, batch_size=self.config.train.batch_size, seed=seed)
+
+    def model(self, seed: int) -> nn.Module:
+        """A model whose weights are a function of the seed; the global random state stays."""
+        given = self.given.model
+        if isinstance(given, nn.Module):
+            return copy.deepcopy(given)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if given is None:
+                return build.model(self.config, self.data, seed)
+            made = given(self.data, seed)
+        if not isinstance(made, nn.Module):
+            raise SetupError(f"model= gave a {type(made).__name__}, not a torch.nn.Module")
+        return made
+
+    @property
+    def draws(self) -> bool:
+        """Whether another seed gives other weights."""
+        return not isinstance(self.given.model, nn.Module)
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """An optimizer of the model."""
+        if self.given.optimizer is None:
+            return build.optimizer(self.config, model)
+        made = self.given.optimizer(model)
+        if not isinstance(made, Optimizer):
+            raise SetupError(f"optimizer= gave a {type(made).__name__}, not an Optimizer")
+        return made

@@ -1,0 +1,80 @@
+"""Go on with a run that was interrupted, to the same end bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sleepengine.errors import StateError
+from sleepengine.pipeline.bundle import Data
+from sleepengine.pipeline.config import load
+from sleepengine.pipeline.evaluate import LossFn
+from sleepengine.pipeline.header import digest, versions
+from sleepengine.pipeline.outcome import RunResult
+from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.run import checked
+from sleepengine.pipeline.run_folder import CONFIG, RunFolder
+from sleepengine.pipeline.runner import Options, Runner, result_of
+from sleepengine.pipeline.tables import Plugins
+
+
+def resume(
+    path: str | Path,
+    *,
+    data_folder: str | Path | None = None,
+    model: ModelGiven | None = None,
+    data: Data | None = None,
+    loss_fn: LossFn | None = None,
+    optimizer: OptimizerMaker | None = None,
+    plugins: Plugins | None = None,
+    progress: bool = True,
+    options: Options | None = None,
+) -> RunResult:
+    """Continue the run in the folder `path` from its checkpoint; a finished run is returned as is.
+
+    What `run` was given from Python (model, data, plugins, ...) must be given again. The data folder
+    is remembered. Lines that were written after the checkpoint are cut off and written again.
+
+    Raises:
+        FileError: no run folder, no checkpoint, or one of its files is damaged.
+        StateError: the configuration, the data or the model is another one now.
+        KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
+    """
+    folder = RunFolder.open(path)
+    if folder.meta["status"] == "finished":
+        return result_of(folder)
+    text = folder.config()
+    if digest(text) != folder.meta["config_sha256"]:
+        raise StateError(
+            f"{folder.path / CONFIG} was changed since the run began, so it cannot go on to the "
+            "same end; start a new run with the changed file"
+        )
+    saved = folder.load_checkpoint()
+    place = saved["data_folder"] if data_folder is None else str(Path(data_folder).absolute())
+    config = load(folder.path / CONFIG, plugins=plugins)
+    given = Given(model, data, loss_fn, optimizer)
+    parts = Parts.of(config, None if place is None else Path(place), given)
+    _check_same(folder, parts)
+    return Runner(parts, folder, options or Options(progress=progress), place, saved).run()
+
+
+def _check_same(folder: RunFolder, parts: Parts) -> None:
+    """Data and model must look as they did; another torch may round otherwise, which is told."""
+    network = checked(parts)
+    now = {
+        "data": {
+            "name": parts.data.name,
+            "train": len(parts.data.train),
+            "valid": len(parts.data.valid),
+            "test": len(parts.data.test),
+        },
+        "model": {
+            "parameters": sum(p.numel() for p in network.model.parameters()),
+            "maskable": network.maskable,
+        },
+        "versions": {name: versions()[name] for name in ("sleepengine", "torch")},
+    }
+    for what, facts in now.items():
+        for name, value in facts.items():
+            before = folder.meta[what].get(name)
+            if before != value:
+                raise StateError(f"{what}: {name} was {before!r} when the run began, now {value!r}")

@@ -1,0 +1,95 @@
+"""Run a configuration: everything is checked first, then trained, into a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sleepengine.errors import SetupError
+from sleepengine.pipeline import lottery
+from sleepengine.pipeline.build import level_rules
+from sleepengine.pipeline.bundle import Data
+from sleepengine.pipeline.config import Config, load
+from sleepengine.pipeline.evaluate import LossFn
+from sleepengine.pipeline.header import header
+from sleepengine.pipeline.jobs import RANDOM_REINIT
+from sleepengine.pipeline.network import Network, make
+from sleepengine.pipeline.outcome import RunResult
+from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.run_folder import RunFolder
+from sleepengine.pipeline.runner import Options, Runner, now
+from sleepengine.pipeline.tables import Plugins
+
+
+def run(
+    config: Config | str | Path,
+    *,
+    out: str | Path | None = None,
+    data_folder: str | Path | None = None,
+    model: ModelGiven | None = None,
+    data: Data | None = None,
+    loss_fn: LossFn | None = None,
+    optimizer: OptimizerMaker | None = None,
+    plugins: Plugins | None = None,
+    overrides: Sequence[str] = (),
+    progress: bool = True,
+    options: Options | None = None,
+) -> RunResult:
+    """Train what a configuration says and write a run folder.
+
+    Every network is a pure function of the configuration, the data and its seed: the same run gives
+    the same lines (apart from seconds), also when it was interrupted and resumed in between.
+
+    Args:
+        config: a configuration, or the path or text of one.
+        out: the run folder, new or empty; None = `runs/NAME-DATE-TIME`.
+        data_folder: where data sets lie that are read from files.
+        model, data, loss_fn, optimizer: your own instead of the configuration's, see `Given`.
+        plugins: your own scorers, models and data sets, by the names the configuration uses.
+        overrides: settings that win over the configuration, such as "train.length=1ep".
+        progress: whether a bar is drawn (only on a terminal).
+        options: how the run is carried out.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        SetupError: something cannot work; nothing was trained or written.
+        KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
+    """
+    if not isinstance(config, Config):
+        config = load(config, plugins=plugins, overrides=overrides)
+    folder = None if data_folder is None else Path(data_folder)
+    parts = Parts.of(config, folder, Given(model, data, loss_fn, optimizer))
+    network = checked(parts)
+    target = default_folder(config.name) if out is None else Path(out)
+    run_folder = RunFolder.create(target, config.text, header(parts, network, now()))
+    place = None if folder is None else str(folder.absolute())
+    return Runner(parts, run_folder, options or Options(progress=progress), place).run()
+
+
+def default_folder(name: str) -> Path:
+    """runs/NAME-DATE-TIME."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def checked(parts: Parts) -> Network:
+    """A network of the run, after everything was tried that can be tried without training.
+
+    Raises:
+        SetupError: naming what cannot work.
+    """
+    config = parts.config
+    network = make(parts, config.seeds[0])
+    engine = network.engine
+    engine.time.steps_per_epoch, engine.time.total_steps = parts.steps_per_epoch, parts.total_steps
+    engine.conductor.agenda.check()
+    if parts.evaluate_every > parts.total_steps:
+        raise SetupError(
+            f"train.evaluate: {config.train.evaluate} is longer than train.length: "
+            f"{config.train.length}"
+        )
+    if config.lottery is not None:
+        lottery.start_step(level_rules(config), parts)
+        if RANDOM_REINIT in config.lottery.arms:
+            lottery.check_draws(parts)
+    return network
