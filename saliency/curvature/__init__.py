@@ -1,0 +1,1 @@
+"""Second derivatives of a loss: diagonals, products, inverses and factors."""

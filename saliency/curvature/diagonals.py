@@ -1,0 +1,89 @@
+"""Diagonals of curvatures that are sums of outer products: Gauss-Newton and Fisher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from saliency.curvature.flat import Layout
+from saliency.curvature.functional import live
+from saliency.curvature.request import DiagonalRequest, check_request, finite
+from saliency.curvature.rows import BatchGradients, GaussNewtonColumns, Rows, SampleGradients
+from saliency.problem import Problem
+
+
+@final
+@dataclass(frozen=True)
+class GaussNewtonDiagonal(DiagonalRequest):
+    """g_kk = (1/P) sum over samples and outputs of (J' s)_k^2; never negative.
+
+    Equals the Hessian's diagonal if the outputs are piecewise linear in each weight: layers such
+    as Linear, Conv, ReLU and max pooling, and no weight that is used twice on one path. Takes C
+    backward passes per sample, for C outputs.
+
+    Args:
+        rows: How many samples at a time.
+
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> batch = (torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))
+    >>> problem = Problem(layer, {"weight": layer.weight}, [batch], torch.nn.MSELoss())
+    >>> GaussNewtonDiagonal()(problem)
+    {'weight': tensor([[2., 8.]])}
+    """
+
+    rows: GaussNewtonColumns = field(default_factory=GaussNewtonColumns)
+
+    def __post_init__(self) -> None:
+        check_request("GaussNewtonDiagonal", "rows", self.rows, GaussNewtonColumns)
+
+    def __call__(self, problem: Problem) -> dict[str, Tensor]:
+        """The diagonal; tensors of the weights' shapes."""
+        return finite(repr(self), sum_of_squares("Gauss-Newton diagonal", self.rows, problem))
+
+
+@final
+@dataclass(frozen=True)
+class FisherDiagonal(DiagonalRequest):
+    """f_kk = (1/P) sum over samples of g_k^2, the empirical Fisher's diagonal; never negative.
+
+    The square of a mean gradient is not the mean of squares: `BatchGradients()` gives a smaller
+    diagonal than `SampleGradients()`.
+
+    Args:
+        rows: `SampleGradients()` or `BatchGradients()`.
+
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.ones_(layer.weight)
+    >>> batch = (torch.eye(2), torch.zeros(2, 1))
+    >>> problem = Problem(layer, {"weight": layer.weight}, [batch], torch.nn.MSELoss())
+    >>> FisherDiagonal()(problem)
+    {'weight': tensor([[2., 2.]])}
+    >>> FisherDiagonal(BatchGradients())(problem)
+    {'weight': tensor([[1., 1.]])}
+    """
+
+    rows: SampleGradients | BatchGradients = field(default_factory=SampleGradients)
+
+    def __post_init__(self) -> None:
+        check_request("FisherDiagonal", "rows", self.rows, Rows)
+
+    def __call__(self, problem: Problem) -> dict[str, Tensor]:
+        """The diagonal; tensors of the weights' shapes."""
+        return finite(repr(self), sum_of_squares("Fisher diagonal", self.rows, problem))
+
+
+def sum_of_squares(what: str, rows: Rows, problem: Problem) -> dict[str, Tensor]:
+    """(1/P) sum of squared rows, streamed: one vector is kept."""
+    params = live(problem)
+    layout = Layout.of(params)
+    total = torch.zeros_like(layout.flat(params))
+    done = 0
+    with problem.calm():
+        for vectors, worth in rows.each(problem):
+            total += vectors.square_().sum(0)
+            done += worth
+            problem.report(what, done)
+    return layout.named(total.div_(done))

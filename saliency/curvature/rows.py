@@ -1,0 +1,174 @@
+"""Vectors x whose outer products add up to a curvature: F = sum of x x' / their number."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.func import grad, jacrev, vjp, vmap
+
+from saliency.curvature.flat import Layout
+from saliency.curvature.functional import (
+    Params,
+    check_loss,
+    live,
+    loss_of,
+    output_of,
+    pair,
+    pieces,
+    refuse_mixing,
+    sample_gradients,
+)
+from saliency.curvature.request import positive_int
+from saliency.problem import Problem, batch_size
+
+
+class Rows(ABC):
+    """A stream of row vectors, one entry per weight, for F = (1/P) sum x x'."""
+
+    @abstractmethod
+    def count(self, problem: Problem) -> int:
+        """P, the number that the sum of outer products is divided by."""
+
+    @abstractmethod
+    def each(self, problem: Problem) -> Iterator[tuple[Tensor, int]]:
+        """(rows [k, size], how much of P they are worth), a few at a time."""
+
+
+@final
+@dataclass(frozen=True)
+class SampleGradients(Rows):
+    """x_n = gradient of the loss of sample n: F is the empirical Fisher.
+
+    Args:
+        chunk: Samples at a time. Memory grows by chunk x (weights + activations).
+
+    Raises:
+        ValueError: The samples of a batch have no gradients of their own (BatchNorm that is in
+            train mode).
+    """
+
+    chunk: int = 32
+
+    def __post_init__(self) -> None:
+        positive_int("SampleGradients", "chunk", self.chunk)
+
+    def count(self, problem: Problem) -> int:
+        """The number of samples."""
+        return problem.samples()
+
+    def each(self, problem: Problem) -> Iterator[tuple[Tensor, int]]:
+        """A row per sample."""
+        params = live(problem)
+        layout = Layout.of(params)
+        for batch in problem.each():
+            check_loss(loss_of(problem, params, batch))
+            for piece in pieces(batch, self.chunk):
+                yield layout.flat(sample_gradients(problem, params, piece)), batch_size(piece)
+
+
+@final
+@dataclass(frozen=True)
+class BatchGradients(Rows):
+    """x_b = gradient of the mean loss of batch b; for models that mix the samples of a batch.
+
+    Its F is smaller than that of the samples, by about the batch size where gradients are noise.
+    """
+
+    def count(self, problem: Problem) -> int:
+        """The number of batches."""
+        return sum(1 for _ in problem.each())
+
+    def each(self, problem: Problem) -> Iterator[tuple[Tensor, int]]:
+        """A row per batch."""
+        params = live(problem)
+        layout = Layout.of(params)
+        for batch in problem.each():
+            check_loss(loss_of(problem, params, batch))
+            found = grad(lambda p: loss_of(problem, p, batch))(params)  # noqa: B023
+            yield layout.flat(found)[None], 1
+
+
+@final
+@dataclass(frozen=True)
+class GaussNewtonColumns(Rows):
+    """x_nc = J_n' s_nc, with S_n S_n' = Hessian of sample n's loss in its outputs.
+
+    F is the generalised Gauss-Newton matrix: J the derivative of the outputs by the weights, and
+    C rows per sample of C outputs. For a squared error the rows are the output gradients of OBS.
+
+    Args:
+        chunk: Samples at a time. Memory grows by chunk x C x (weights + activations).
+
+    Raises:
+        ValueError: The problem has no loss of (output, target), or one that is not convex in the
+            outputs, or samples have no gradients of their own.
+        TypeError: The model gives something else than one tensor.
+
+    Source: Schraudolph 2002; Dangel, Kunstner and Hennig 2020 for the square root.
+    """
+
+    chunk: int = 8
+
+    def __post_init__(self) -> None:
+        positive_int("GaussNewtonColumns", "chunk", self.chunk)
+
+    def count(self, problem: Problem) -> int:
+        """The number of samples, each of which has C rows."""
+        return problem.samples()
+
+    def each(self, problem: Problem) -> Iterator[tuple[Tensor, int]]:
+        """C rows per sample."""
+        if problem.loss is None:
+            raise ValueError(
+                f"{self!r} splits the loss from the outputs: give loss= of (output, target), or "
+                "use SampleGradients() or HessianDiagonal() with batch_loss=."
+            )
+        refuse_mixing(problem)
+        params = live(problem)
+        layout = Layout.of(params)
+        for batch in problem.each():
+            check_loss(loss_of(problem, params, batch))
+            for piece in pieces(batch, self.chunk):
+                rows, lowest, highest = _columns(problem, params, piece)
+                if bool((lowest < -1e-4 * highest.clamp(min=torch.finfo(highest.dtype).tiny)).any()):
+                    raise ValueError(
+                        f"{self!r}: the loss is not convex in the outputs (its Hessian has the "
+                        f"eigenvalue {float(lowest.min()):.3g}); use HessianDiagonal() or "
+                        "SampleGradients()."
+                    )
+                yield layout.flat(rows).flatten(0, 1), batch_size(piece)
+
+
+def _columns(problem: Problem, params: Params, piece: object) -> tuple[Params, Tensor, Tensor]:
+    """Rows [n, C, *shape], and the smallest and largest eigenvalue of each sample's Hessian."""
+    inputs, target = pair(piece)
+
+    def one(params: Params, x: Tensor, y: Tensor) -> tuple[Params, Tensor, Tensor]:
+        out, back = vjp(lambda p: _tensor(output_of(problem, p, x[None])), params)
+        root, lowest, highest = output_root(problem, out, y[None])
+        return vmap(lambda column: back(column)[0])(root), lowest, highest
+
+    return vmap(one, in_dims=(None, 0, 0), randomness="different")(params, inputs, target)
+
+
+def output_root(problem: Problem, out: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(S [C, *out.shape], smallest, largest eigenvalue): S'S = Hessian of one sample's loss."""
+    assert problem.loss is not None
+    loss, flat = problem.loss, out.reshape(-1)
+    hessian = jacrev(jacrev(lambda o: loss(o.reshape(out.shape), target)))(flat)
+    values, vectors = torch.linalg.eigh(hessian)
+    root = (vectors * values.clamp(min=0).sqrt()).mT
+    return root.reshape(-1, *out.shape), values[0], values[-1]
+
+
+def _tensor(output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"Gauss-Newton needs a model that gives one tensor, got {type(output).__name__}."
+        )
+    return output
