@@ -80,7 +80,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "sleepengine.choosing.reductions": ("Max", "Mean", "Norm", "Total"),
     "sleepengine.choosing.shares": ("ER", "ERK", "Factors", "Uniform"),
     "sleepengine.choosing.units": ("Blocks", "Columns", "Rows", "Weights"),
-    "sleepengine.direct": ("LayerView", "SleepState"),
+    "sleepengine.direct": ("SleepState",),
+    "sleepengine.direct_calls": ("LayerView",),
     "sleepengine.enforcement.policies": ("StatePolicy",),
     "sleepengine.engine": ("SleepEngine",),
     "sleepengine.errors": (

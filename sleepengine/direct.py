@@ -16,7 +16,7 @@ from sleepengine.masks.store import MaskStore
 from sleepengine.names import parameter_of
 
 if TYPE_CHECKING:
-    from sleepengine.engine import SleepEngine
+    pass
 
 
 def choice_at(model: nn.Module, store: MaskStore, where: Mapping[str, Any]) -> Choice:
@@ -110,35 +110,3 @@ def fraction(store: MaskStore, names: Sequence[str]) -> float:
     """Asleep / all, over these parameters; 0.0 of nothing."""
     total = sum(store.numel(name) for name in names)
     return sum(store.asleep_count(name) for name in names) / total if total else 0.0
-
-
-@dataclass(frozen=True)
-class LayerView:
-    """One layer of the engine: `engine["fc1"].sleep_weights((0, 3))`."""
-
-    engine: SleepEngine
-    layer: str
-
-    def sleep_weights(self, where: Any = ...) -> int:
-        """Put these positions to sleep; how many fell asleep."""
-        return self.engine.sleep_weights(self.layer, where)
-
-    def wake_weights(self, where: Any = ..., value: Any = "parked", state: Any = "keep") -> int:
-        """Wake these positions; how many woke."""
-        return self.engine.wake_weights(self.layer, where, value=value, state=state)
-
-    def freeze_weights(self, where: Any = ...) -> int:
-        """Freeze these positions; how many froze."""
-        return self.engine.freeze_weights(self.layer, where)
-
-    def thaw_weights(self, where: Any = ...) -> int:
-        """Thaw these positions; how many thawed."""
-        return self.engine.thaw_weights(self.layer, where)
-
-    def is_sleeping(self, where: Any = ...) -> Tensor:
-        """True where asleep, for these positions."""
-        return self.engine.is_sleeping(self.layer, where)
-
-    def get_sleep_state(self) -> SleepState:
-        """The masks of this layer."""
-        return self.engine.get_sleep_state(self.layer)

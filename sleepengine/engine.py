@@ -10,24 +10,21 @@ from torch.optim import Optimizer
 
 from sleepengine import direct, setup, state
 from sleepengine.actions.action import Action
-from sleepengine.actions.freeze import Freeze, Thaw
 from sleepengine.actions.live import Initialiser, Live, Stateful
-from sleepengine.actions.sleep import Sleep
-from sleepengine.actions.values import ValuePolicy
 from sleepengine.actions.wake import Wake
 from sleepengine.agenda import Agenda
 from sleepengine.attachment.plain_loop import Driver, PlainLoop
 from sleepengine.conductor import Conductor
+from sleepengine.direct_calls import DirectCalls
 from sleepengine.enforcement.hooks import Enforcer
-from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
 from sleepengine.firing import Firing
 from sleepengine.gathering import BatchLoss, Criterion, Gatherer
 from sleepengine.happenings import Handler, Happening, happening
 from sleepengine.journal import Journal
+from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
-from sleepengine.names import parameter_of
 from sleepengine.rule import Rule
 from sleepengine.sentinel import Sentinel
 from sleepengine.timekeeper import Timekeeper
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
 
 
-class SleepEngine:
+class SleepEngine(DirectCalls):
     """Weights sleep, wake, freeze and reset by rules, around an unmodified training loop.
 
     Args:
@@ -58,8 +55,7 @@ class SleepEngine:
         park_on: device of parked values: None (the parameter's) or "cpu".
         park_state: what of the optimizer state is parked: "auto" (what the rules ask for, at least
             second moments), "none", "second" or "all".
-        undo: whether the last transaction can be undone bit for bit (costs a copy of what it
-            touches until the next step).
+        undo: whether the last transaction can be undone bit for bit (copies what it touches).
         check_every: ticks between two looks of the sentinel; 0 = never.
         keep_records: the most records that the journal holds.
 
@@ -115,8 +111,7 @@ class SleepEngine:
         self.scope = setup.scope(model, params)
         self.time = Timekeeper()
         self.enforcer = Enforcer(self.live.store, self.live.state, lean=memory == "lean")
-        shapes = {name: self.live.store.shape(name) for name in self.live.store.names()}
-        self.journal = Journal(shapes, keep=keep_records)
+        self.journal = Journal({n: p.shape for n, p in self.live.params.items()}, keep=keep_records)
         gatherer = Gatherer(self.live, data, loss_fn)
         setup.check(self.live, self.rules, self.scope, self._names, gatherer)
         self.firing = Firing(
@@ -146,8 +141,6 @@ class SleepEngine:
         patterns = None if rule.who is None else rule.who.patterns
         return self.scope if patterns is None else setup.scope(self.model, patterns)
 
-    # --- attach --------------------------------------------------------------------------------
-
     def attach(
         self,
         trainer: Engine | None = None,
@@ -158,7 +151,7 @@ class SleepEngine:
         """Begin: with an Ignite trainer its iterations are the ticks, else the optimizer's steps.
 
         steps_per_epoch and total_steps are for plain loops whose rules use "ep" or "%".
-        Returns the engine, which is a context manager that detaches at the end.
+        Returns the engine, a context manager that detaches at the end.
 
         Raises:
             SetupError: if the engine is attached already, another engine holds these parameters,
@@ -180,7 +173,7 @@ class SleepEngine:
     def detach(self, *, wake: bool = False) -> None:
         """Leave nothing behind; sleepers stay zero (their values stay here) unless `wake=True`."""
         if wake:
-            self._at_once(Wake(), dict.fromkeys(self.live.store.entries(), ...))
+            self._now(Wake(), dict.fromkeys(self.live.store.entries(), ...))
         if self._driver is not None:
             driver, self._driver = self._driver, None
             driver.detach()
@@ -198,8 +191,6 @@ class SleepEngine:
         """Whether the engine is attached."""
         return self._driver is not None
 
-    # --- act now -------------------------------------------------------------------------------
-
     def fire(self, *rules: Rule) -> Changes:
         """Fire these rules now, as one transaction, whatever their triggers say."""
         return self.firing.fire(setup.named(rules), self.enforcer.captured() or None)
@@ -211,64 +202,17 @@ class SleepEngine:
         """
         return self.firing.undo()
 
-    def sleep_weights(self, layer: str, where: Any = ...) -> int:
-        """Put positions of a layer's weight (or of a parameter by its full name) to sleep."""
-        return self._at_once(Sleep(include_frozen=True), {layer: where}).slept.count()
-
-    def wake_weights(
-        self,
-        layer: str,
-        where: Any = ...,
-        value: str | ValuePolicy = "parked",
-        state: str | StatePolicy = "keep",
-    ) -> int:
-        """Wake positions with a value policy and an optimizer-state policy."""
-        return self._at_once(Wake(value, state), {layer: where}).woke.count()
-
-    def freeze_weights(self, layer: str, where: Any = ...) -> int:
-        """Freeze positions."""
-        return self._at_once(Freeze(), {layer: where}).frozen.count()
-
-    def thaw_weights(self, layer: str, where: Any = ...) -> int:
-        """Thaw positions."""
-        return self._at_once(Thaw(), {layer: where}).thawed.count()
-
-    def adopt_zeros(self, params: str | Sequence[str] | None = None) -> int:
-        """Put every weight that is exactly zero to sleep, so that fine-tuning keeps it zero."""
-        names = self.scope if params is None else setup.scope(self.model, params)
-        zeros = {name: self.live.params[name].detach() == 0 for name in names}
-        return self._at_once(Sleep(include_frozen=True), zeros).slept.count()
-
     def set_masks(self, masks: MaskStore | Mapping[str, Tensor]) -> Changes:
         """Make the masks equal to a store, or to name -> bool tensor (True = awake)."""
         return self.firing.become(direct.as_store(self.live.store, masks))
 
-    def _at_once(self, action: Action, where: Mapping[str, Any]) -> Changes:
-        return self.firing.at_once(action, direct.choice_at(self.model, self.live.store, where))
+    def act(self, action: Action, choice: Choice) -> Changes:
+        """Do one action to chosen weights now, as one transaction."""
+        return self.firing.at_once(action, choice)
 
-    # --- ask -----------------------------------------------------------------------------------
-
-    def is_sleeping(self, layer: str, where: Any = ...) -> Tensor:
-        """Bool tensor: which of these positions sleep."""
-        return direct.is_sleeping(self.model, self.live.store, layer, where)
-
-    def get_sleep_state(self, layer: str) -> direct.SleepState:
-        """The masks of one layer, with counts."""
-        return direct.sleep_state(self.model, self.live.store, layer)
-
-    def get_sleep_configuration(self) -> dict[str, direct.SleepState]:
-        """The masks of every parameter that has any asleep or frozen."""
-        store = self.live.store
-        return {name: direct.sleep_state(self.model, store, name) for name in store.entries()}
-
-    def fraction(self) -> float:
-        """Share of the weights in scope that sleep."""
-        return direct.fraction(self.live.store, self.scope)
-
-    def __getitem__(self, layer: str) -> direct.LayerView:
-        """A view of one layer with the direct calls."""
-        parameter_of(self.model, layer)
-        return direct.LayerView(self, layer)
+    def parameter(self, name: str) -> nn.Parameter:
+        """The live parameter of that name."""
+        return self.live.params[name]
 
     @property
     def store(self) -> MaskStore:
@@ -296,18 +240,12 @@ class SleepEngine:
         """Set the clock back to before the first step (a new level, a new run); masks stay."""
         self.conductor.restart()
 
-    # --- save and load -------------------------------------------------------------------------
-
     def state_dict(self) -> dict[str, Any]:
         """Masks, parked values, clock, journal, kept points, memories of rules."""
         return state.of(self)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Check all of a saved state, then apply it.
-
-        Raises:
-            StateError: if anything does not fit; nothing is changed.
-        """
+        """Check all of a saved state, then apply it; StateError if anything does not fit."""
         state.load(self, saved)
 
     def __repr__(self) -> str:

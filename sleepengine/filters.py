@@ -63,7 +63,7 @@ def where(function: Any) -> Filter:
     return _Where(function)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OlderThan(Filter):
     """Eligible when the weight's last waking or reset is at least `age` ago (start counts).
 
@@ -73,6 +73,10 @@ class OlderThan(Filter):
 
     age: Time
     _since: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        """As it is written."""
+        return f"older_than('{self.age}')"
 
     def check(self, clock: Clock) -> None:
         """The age must be known in iterations."""
@@ -108,6 +112,6 @@ def older_than(age: str) -> Filter:
     """Eligible when the weight woke or was reset at least `age` ago, such as "100it".
 
     >>> older_than("100it")
-    OlderThan(age=Time('100it'))
+    older_than('100it')
     """
     return OlderThan(Time.parse(age))

@@ -13,18 +13,18 @@ OURS = set(PACKAGES)
 # Lower layers never import upper ones. A name is a module or package of sleepengine.
 LAYERS = (
     ("errors",),
-    ("names", "distributed"),
+    ("names", "parametrized", "distributed"),
     ("masks",),
     ("choosing", "enforcement", "files", "journal"),
     ("actions",),
     ("filters", "happenings", "timekeeper", "rule"),
     ("transaction", "undo", "agenda", "gathering", "probing", "picking"),
     ("firing", "sentinel"),
-    ("conductor", "setup", "state", "direct"),
+    ("conductor", "setup", "state", "direct", "direct_calls"),
     ("attachment", "engine"),
     ("recipes", "pipeline"),
     ("report",),
-    ("cli", "__main__"),
+    ("console", "cli", "__main__"),
 )
 ONE_FILE_EACH = ("scipy", "sklearn", "matplotlib", "jinja2", "networkx", "torch_pruning", "yaml")
 MOST_LINES = 260

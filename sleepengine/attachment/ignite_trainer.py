@@ -14,6 +14,14 @@ from sleepengine.happenings import Happening, News
 if TYPE_CHECKING:
     from sleepengine.engine import SleepEngine
 
+EVENTS: dict[Happening, Any] = {
+    Happening.SLEPT: SleepEvents.SLEPT,
+    Happening.WOKE: SleepEvents.WOKE,
+    Happening.FROZE: SleepEvents.FROZE,
+    Happening.THAWED: SleepEvents.THAWED,
+    Happening.RESET: SleepEvents.RESET,
+    Happening.REWOUND: SleepEvents.REWOUND,
+}
 ATTRIBUTES = ("sleep_fraction", "sleep_awake", "sleep_asleep", "sleep_frozen")
 """Published on `trainer.state`, for progress bars and loggers (`state_attributes=[...]`)."""
 
@@ -44,12 +52,12 @@ class IgniteTrainer:
             raise SetupError(
                 f"trainer.state has {', '.join(taken)} already: another engine is attached to it"
             )
-        missing = [event for event in SleepEvents if event not in trainer._allowed_events]
+        missing = [event for event in EVENTS.values() if event not in trainer._allowed_events]
         if missing:
             trainer.register_events(
                 *missing, event_to_attr={event: f"sleep_{event.value}" for event in missing}
             )
-        for event in SleepEvents:
+        for event in EVENTS.values():
             setattr(state, f"sleep_{event.value}", getattr(state, f"sleep_{event.value}", 0) or 0)
         self._engine.conductor.take_hold(self._before, self._after)
         self._handles = [
@@ -121,7 +129,7 @@ class IgniteTrainer:
 
     def _tell(self, news: News) -> None:
         """Count first, then fire, so that filters and loggers see the new count."""
-        event = SleepEvents[news.happening.name]
+        event = EVENTS[news.happening]
         name = f"sleep_{event.value}"
         state = self._trainer.state
         setattr(state, name, (getattr(state, name, 0) or 0) + 1)

@@ -10,14 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from sleepengine.enforcement import state_image
 from sleepengine.enforcement.policies import ParkState, StatePolicy
 from sleepengine.enforcement.roster import Member, Roster
-from sleepengine.enforcement.state_image import (
-    StateImage,
-    put_image_back,
-    read_counters,
-    take_image,
-)
 from sleepengine.enforcement.state_keeper import StateKeeper
 from sleepengine.enforcement.state_table import StateKind, holds_history
 from sleepengine.errors import SetupError
@@ -191,13 +186,13 @@ class OptimizerState:
                 self._keeper.fill(k, member, self._inactive[member.name])
         return frozenset(member.name for member in new)
 
-    def image(self, names: Collection[str]) -> StateImage:
+    def image(self, names: Collection[str]) -> state_image.StateImage:
         """The state of these parameters as it truly is, in memory of its own."""
-        return take_image(self.roster, self._keeper, self._inactive, self._steps, names)
+        return state_image.take_image(self.roster, self._keeper, self._inactive, self._steps, names)
 
-    def put_back(self, image: StateImage) -> None:
+    def put_back(self, image: state_image.StateImage) -> None:
         """Make the state of an image's parameters what it was, parked and filled as it was."""
-        put_image_back(self.roster, self._keeper, image)
+        state_image.put_image_back(self.roster, self._keeper, image)
         kept = {n: bits for n, bits in self._inactive.items() if n not in image.names}
         self._inactive = {**kept, **image.inactive}
         self._steps, self._due = list(image.steps), [None] * len(self._steps)
@@ -212,7 +207,7 @@ class OptimizerState:
         Raises:
             StateError: they are not one non-negative int for each optimizer.
         """
-        self._steps = read_counters(state, len(self._steps))
+        self._steps = state_image.read_counters(state, len(self._steps))
 
     # --- inside --------------------------------------------------------------------------------
 
