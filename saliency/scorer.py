@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from saliency.curvature.request import CurvatureRequest
 from saliency.signals import NEEDS, Signals
 
 
@@ -21,6 +22,7 @@ class Scorer(ABC):
     Attributes:
         needs: Names of the signals that `score` and `observe` read. "weights" is always there.
         anchor: Name of the kept point ("init", "500it") that `signals.anchor` must hold.
+        curvature: What to ask of the loss for `signals.curvature`, if that is a need.
         accumulates: True if `observe` has to be called on the observed steps.
         elementwise: True if an entry's score depends on no other entry, so that the shards of
             a tensor can be scored apart.
@@ -40,6 +42,7 @@ class Scorer(ABC):
 
     needs: frozenset[str] = frozenset({"weights"})
     anchor: str | None = None
+    curvature: CurvatureRequest | None = None
     accumulates: bool = False
     elementwise: bool = False
     equivariant: bool = False
@@ -123,6 +126,17 @@ def one_anchor(owner: str, scorers: Iterable[Scorer]) -> str | None:
             f"{owner}: its scorers need different kept points, {points}; there can be only one."
         )
     return points[0] if points else None
+
+
+def one_curvature(owner: str, scorers: Iterable[Scorer]) -> CurvatureRequest | None:
+    """The curvature that these scorers share; two different ones raise ValueError."""
+    asked: list[CurvatureRequest] = []
+    for scorer in scorers:
+        if scorer.curvature is not None and scorer.curvature not in asked:
+            asked.append(scorer.curvature)
+    if len(asked) > 1:
+        raise ValueError(f"{owner}: its scorers need different curvatures, {asked}; use one.")
+    return asked[0] if asked else None
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from saliency.anchored import AnchorMagnitude
 from saliency.gradient import Gradient
 from saliency.magnitude import Magnitude
 from saliency.momentum import Momentum
-from saliency.scorer import Scorer, check_scorer_argument, one_anchor, widened
+from saliency.scorer import Scorer, check_scorer_argument, one_anchor, one_curvature, widened
 from saliency.signals import Signals
 from saliency.wrapper import Wrapper
 
@@ -31,7 +31,7 @@ class Sum(Wrapper):
     Raises:
         TypeError: `a` or `b` is no scorer, or a weight is not a number.
         ValueError: There are not two weights, one is not finite, or the two scorers need
-            different kept points.
+            different kept points or curvatures.
 
     >>> import torch
     >>> signals = Signals(
@@ -54,6 +54,7 @@ class Sum(Wrapper):
             arguments.number("Sum", "weights", weight)
         object.__setattr__(self, "weights", tuple(self.weights))
         one_anchor(repr(self), self.inside)
+        one_curvature(repr(self), self.inside)
 
     @property
     def inside(self) -> tuple[Scorer, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from saliency.running import check_keys
-from saliency.scorer import Scorer, one_anchor
+from saliency.curvature.request import CurvatureRequest
+from saliency.scorer import Scorer, one_anchor, one_curvature
 from saliency.signals import Signals
 
 
@@ -29,6 +30,11 @@ class Wrapper(Scorer):
     def anchor(self) -> str | None:  # type: ignore[override]
         """The kept point that the scorers inside share."""
         return one_anchor(repr(self), self.inside)
+
+    @property
+    def curvature(self) -> CurvatureRequest | None:  # type: ignore[override]
+        """The curvature that the scorers inside share."""
+        return one_curvature(repr(self), self.inside)
 
     @property
     def accumulates(self) -> bool:  # type: ignore[override]

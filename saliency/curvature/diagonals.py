@@ -29,9 +29,9 @@ class GaussNewtonDiagonal(DiagonalRequest):
 
     >>> layer = torch.nn.Linear(2, 1, bias=False)
     >>> batch = (torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))
-    >>> problem = Problem(layer, {"weight": layer.weight}, [batch], torch.nn.MSELoss())
-    >>> GaussNewtonDiagonal()(problem)
-    {'weight': tensor([[2., 8.]])}
+    >>> half = lambda output, target: (output - target).square().mean() / 2
+    >>> GaussNewtonDiagonal()(Problem(layer, {"weight": layer.weight}, [batch], half))
+    {'weight': tensor([[1., 4.]])}
     """
 
     rows: GaussNewtonColumns = field(default_factory=GaussNewtonColumns)

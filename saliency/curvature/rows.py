@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from saliency.curvature.functional import (
     sample_gradients,
 )
 from saliency.curvature.request import positive_int
-from saliency.problem import Problem, batch_size
+from saliency.problem import Problem, batch_size, change_tensors
 
 
 class Rows(ABC):
@@ -148,15 +148,16 @@ def _columns(problem: Problem, params: Params, piece: object) -> tuple[Params, T
     """Rows [n, C, *shape], and the smallest and largest eigenvalue of each sample's Hessian."""
     inputs, target = pair(piece)
 
-    def one(params: Params, x: Tensor, y: Tensor) -> tuple[Params, Tensor, Tensor]:
-        out, back = vjp(lambda p: _tensor(output_of(problem, p, x[None])), params)
-        root, lowest, highest = output_root(problem, out, y[None])
+    def one(params: Params, *sample: Any) -> tuple[Params, Tensor, Tensor]:
+        x, y = (change_tensors(part, lambda t: t.unsqueeze(0)) for part in sample)
+        out, back = vjp(lambda p: _tensor(output_of(problem, p, x)), params)
+        root, lowest, highest = output_root(problem, out, y)
         return vmap(lambda column: back(column)[0])(root), lowest, highest
 
     return vmap(one, in_dims=(None, 0, 0), randomness="different")(params, inputs, target)
 
 
-def output_root(problem: Problem, out: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def output_root(problem: Problem, out: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor]:
     """(S [C, *out.shape], smallest, largest eigenvalue): S'S = Hessian of one sample's loss."""
     assert problem.loss is not None
     loss, flat = problem.loss, out.reshape(-1)
