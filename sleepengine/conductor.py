@@ -44,6 +44,7 @@ class Conductor:
         self._scope = scope
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
+        self._armed = False  # whether dense gradients are kept
 
     def take_hold(self, before: Callback, after: Callback) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
@@ -128,8 +129,10 @@ class Conductor:
 
     def _plan(self) -> None:
         """Keep the dense gradients of the coming backward passes if a rule will read them."""
-        self.enforcer.disarm()
-        if self.agenda.wants_gradients():
+        if self._armed:
+            self.enforcer.disarm()
+        self._armed = self.agenda.wants_gradients()
+        if self._armed:
             self.enforcer.arm(self._scope)
 
     def _fire_ready(self, captured: Mapping[str, Tensor] | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sleepengine.actions.action import Action
@@ -16,10 +17,12 @@ from sleepengine.actions.values import ValuePolicy
 from sleepengine.actions.wake import Wake
 from sleepengine.direct import SleepState, choice_at, fraction, is_sleeping, sleep_state
 from sleepengine.enforcement.policies import StatePolicy
+from sleepengine.errors import SetupError
+from sleepengine.masks import bits
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
-from sleepengine.names import matching, parameter_of
+from sleepengine.names import matching, named_parameters, parameter_of
 
 
 class DirectCalls(ABC):
@@ -80,6 +83,29 @@ class DirectCalls(ABC):
         names = self.scope if params is None else matching(self.model, params)
         zeros = {name: self.parameter(name).detach() == 0 for name in names}
         return self._now(Sleep(include_frozen=True), zeros).slept.count()
+
+    def apply_to(self, model: nn.Module) -> int:
+        """Zero the sleeping positions of another model with the same names, such as an average.
+
+        The average of weights that fell asleep is not zero for a long time. Returns how many
+        weights were zeroed.
+
+        Raises:
+            SetupError: a parameter is missing there, or has another shape.
+        """
+        others = named_parameters(model)
+        for name in self.store.entries():
+            if name not in others or others[name].shape != self.store.shape(name):
+                raise SetupError(f"apply_to: the model has no {name!r} of the same shape")
+        count = 0
+        for name in self.store.entries():
+            asleep = self.store.asleep_bits(name)
+            if asleep is not None:
+                with torch.no_grad():
+                    mask = bits.unpack(asleep, self.store.shape(name)).to(others[name].device)
+                    count += int(others[name][mask].count_nonzero())
+                    others[name].masked_fill_(mask, 0)
+        return count
 
     def is_sleeping(self, layer: str, where: Any = ...) -> Tensor:
         """Bool tensor: which of these positions sleep."""
