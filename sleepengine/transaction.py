@@ -11,11 +11,17 @@ from torch import Tensor
 from sleepengine.actions.live import Live
 from sleepengine.actions.values import Parked, ValuePolicy
 from sleepengine.enforcement.hooks import Enforcer
-from sleepengine.enforcement.policies import StatePolicy
+from sleepengine.enforcement.policies import ParkState, StatePolicy
 from sleepengine.masks import bits
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
+
+_AS_PARKED = {
+    ParkState.NONE: StatePolicy.ZERO,
+    ParkState.SECOND: StatePolicy.KEEP,
+    ParkState.ALL: StatePolicy.PARKED,
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class Transaction:
             if rest is not None:
                 live.state.park(name, rest)
             if name in changes.slept:
+                self._fill_again(name, changes.slept.bits(name), before.frozen_bits(name))
                 live.parked[name].park_and_clear_(live.params[name], changes.slept.bits(name))
             if name in changes.woke:
                 self._write_woken(name, changes.woke.bits(name))
@@ -126,6 +133,13 @@ class Transaction:
             policy = Parked() if waking is None else waking.value
             policy.write(self.live, name, where)
         self.live.parked[name].discard(woke)
+
+    def _fill_again(self, name: str, slept: Tensor, frozen: Tensor | None) -> None:
+        """Frozen entries that fall asleep: weight decay has moved the state they rest with."""
+        drowsy = None if frozen is None else bits.bit_and(slept, frozen)
+        if drowsy is not None and bits.any_set(drowsy):
+            self.live.state.release(name, drowsy, _AS_PARKED[self.live.state.keeps])
+            self.live.state.park(name, drowsy)
 
     def _release(self, name: str, rise: Tensor) -> None:
         for waking, where in self._shares(name, rise):
