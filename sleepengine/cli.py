@@ -1,7 +1,7 @@
 """The command line: run, plan, resume, show, report, compare, schema.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 Ctrl-C. Everything heavy is
-imported inside the command that needs it, so that help comes at once.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 Ctrl-C. Everything heavy
+is imported inside the command that needs it, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from pathlib import Path
 
 import click
 
-from sleepengine.errors import ConfigError, FileError, SetupError, SleepError, StateError
+from sleepengine.errors import (
+    ConfigError,
+    FileError,
+    ScheduleError,
+    SetupError,
+    SleepError,
+    StateError,
+)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -248,5 +255,5 @@ def _failed(fault: Exception, settings: Settings) -> int:
         click.echo(f"error: {fault}", err=True)
     else:
         click.echo(f"error: {type(fault).__name__}: {fault} (--debug shows where)", err=True)
-    usage = isinstance(fault, ConfigError | SetupError | FileError | StateError)
+    usage = isinstance(fault, ConfigError | SetupError | ScheduleError | FileError | StateError)
     return USAGE if usage else FAILED

@@ -87,7 +87,7 @@ class Network:
 
 @dataclass(frozen=True)
 class FromTheStart:
-    """The batches of the first epoch whenever it is asked, for rules that take batches of their own.
+    """The batches of the first epoch each time it is asked, for rules with batches of their own.
 
     Without a position, so that a resumed run gathers the same.
     """

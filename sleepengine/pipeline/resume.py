@@ -31,8 +31,9 @@ def resume(
 ) -> RunResult:
     """Continue the run in the folder `path` from its checkpoint; a finished run is returned as is.
 
-    What `run` was given from Python (model, data, plugins, ...) must be given again. The data folder
-    is remembered. Lines that were written after the checkpoint are cut off and written again.
+    What `run` was given from Python (model, data, plugins, ...) must be given again; the data
+    folder is remembered. Lines that were written after the checkpoint are cut off and written
+    again.
 
     Raises:
         FileError: no run folder, no checkpoint, or one of its files is damaged.
@@ -60,7 +61,7 @@ def resume(
 def _check_same(folder: RunFolder, parts: Parts) -> None:
     """Data and model must look as they did; another torch may round otherwise, which is told."""
     network = checked(parts)
-    now = {
+    now: dict[str, dict[str, object]] = {
         "data": {
             "name": parts.data.name,
             "train": len(parts.data.train),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sleepengine.errors import SetupError
 from sleepengine.pipeline import lottery
 from sleepengine.pipeline.build import level_rules
 from sleepengine.pipeline.bundle import Data
@@ -45,7 +44,10 @@ def run(
         config: a configuration, or the path or text of one.
         out: the run folder, new or empty; None = `runs/NAME-DATE-TIME`.
         data_folder: where data sets lie that are read from files.
-        model, data, loss_fn, optimizer: your own instead of the configuration's, see `Given`.
+        model: your own instead of the configuration's: a module, or a function of (data, seed).
+        data: your own data set in memory.
+        loss_fn: mean loss of (output, target); None = cross entropy.
+        optimizer: a function of the model that makes one.
         plugins: your own scorers, models and data sets, by the names the configuration uses.
         overrides: settings that win over the configuration, such as "train.length=1ep".
         progress: whether a bar is drawn (only on a terminal).
@@ -54,6 +56,7 @@ def run(
     Raises:
         ConfigError: the configuration is wrong.
         SetupError: something cannot work; nothing was trained or written.
+        ScheduleError: a rule would never fire, or its curve would be cut short.
         KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
     """
     if not isinstance(config, Config):
@@ -76,18 +79,14 @@ def checked(parts: Parts) -> Network:
     """A network of the run, after everything was tried that can be tried without training.
 
     Raises:
-        SetupError: naming what cannot work.
+        SetupError, ScheduleError: naming what cannot work.
     """
     config = parts.config
     network = make(parts, config.seeds[0])
     engine = network.engine
     engine.time.steps_per_epoch, engine.time.total_steps = parts.steps_per_epoch, parts.total_steps
     engine.conductor.agenda.check()
-    if parts.evaluate_every > parts.total_steps:
-        raise SetupError(
-            f"train.evaluate: {config.train.evaluate} is longer than train.length: "
-            f"{config.train.length}"
-        )
+    engine.conductor.sentinel.foresee(engine.conductor.agenda)
     if config.lottery is not None:
         lottery.start_step(level_rules(config), parts)
         if RANDOM_REINIT in config.lottery.arms:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, final
 
 import torch
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from sleepengine.pipeline import lottery
 from sleepengine.pipeline.interrupts import Interrupts

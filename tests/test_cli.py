@@ -1,0 +1,229 @@
+"""The command line: what it prints, what it exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sleepengine.cli import main
+
+CONFIG = """
+name: tiny
+model: {mlp: {sizes: [6]}}
+train: {length: 40it, batch_size: 32, evaluate: 20it}
+rules:
+  - when: {every: {interval: 10it, before: 30it}}
+    who: {scorer: Magnitude, pools: {PerTensor: {}}, amount: {to: {linear: [0.0, 0.6]}}}
+    what: Sleep
+"""
+LOTTERY = """
+name: tickets
+experiment: lottery
+model: {mlp: {sizes: [6]}}
+train: {length: 10it, batch_size: 32, evaluate: 10it}
+lottery:
+  levels: 2
+  each_level:
+    - {who: {scorer: Magnitude, amount: {by: 0.5}}, what: Sleep}
+    - what: Rewind
+  arms: [ticket, random_mask]
+"""
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def fresh(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = ["-c", code] if code else ["-m", "sleepengine", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    done = fresh(
+        code="import sys, sleepengine.cli as c; c.main(['-h']); print('torch' in sys.modules)"
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    for command in ("run", "plan", "resume", "show", "report", "compare", "schema"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_run_show_compare_report(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["run", str(config), "--out", str(out), "--seeds", "0,1"]) == 0
+    printed = capsys.readouterr().out
+    assert "tiny (finished)" in printed
+    assert "40.1%" in printed  # 266 of 444 weights sleep
+    assert printed.splitlines()[-1] == f"report: {out}/report.html"
+    assert (out / "report.html").is_file()
+    assert main(["show", str(out)]) == 0
+    assert capsys.readouterr().out in printed
+    assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size > 1000
+    assert main(["compare", str(out), str(out), "--out", str(tmp_path / "two.html")]) == 0
+    assert "2 runs" in capsys.readouterr().out
+
+
+def test_quiet_prints_the_folder_alone(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", str(config), "--out", str(tmp_path / "r"), "--quiet", "--no-report"]
+    assert main([*command, "--set", "train.length=35it", "--set", "train.batch_size=16"]) == 0
+    assert capsys.readouterr() == (f"{tmp_path / 'r'}\n", "")
+    line = json.loads((tmp_path / "r" / "results.jsonl").read_text())
+    assert line["steps"] == 35
+    assert not (tmp_path / "r" / "report.html").exists()
+
+
+def test_the_default_folder_is_under_runs(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(config), "--quiet", "--no-report"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("tiny-20")
+
+
+def test_plan_of_a_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(config)]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines() if "Sleep-Magnitude" in line]
+    # 384 and 60 weights, a pool each: to(0.3) is 115 and 18, to(0.6) is 230 and 36.
+    assert [(row[1], row[5], row[7], row[9], row[11]) for row in rows] == [
+        ("10", "0", "0%", "0%", "0%"),
+        ("20", "0.3", "30.0%", "29.9%", "30.0%"),
+        ("30", "0.6", "59.9%", "59.9%", "60.0%"),
+    ]
+    assert "444 may sleep" in printed
+    assert "depends on the scores" not in printed
+
+
+def test_plan_of_a_lottery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tickets.yaml"
+    path.write_text(LOTTERY)
+    plot = tmp_path / "plan.svg"
+    assert main(["plan", str(path), "--plot", str(plot)]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines() if "Sleep-Magnitude" in line]
+    assert [(row[1], row[7]) for row in rows] == [("1", "50.0%"), ("2", "75.0%")]
+    assert "5 networks of 10 steps" in printed
+    assert "depends on the scores" in printed
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["type"] == "object"
+
+
+PLUGIN = """
+import torch
+from saliency import Scorer
+class Backwards(Scorer):
+    needs = frozenset({"weights"})
+    def score(self, signals):
+        return {name: -w.abs() for name, w in signals.weights.items()}
+SCORERS = {"Backwards": Backwards}
+"""
+
+
+def test_a_plug_in_brings_its_own_names(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(CONFIG.replace("Magnitude", "Backwards"))
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    command = ["run", str(config), "--quiet", "--no-report", "--out", str(tmp_path / "r")]
+    assert main(command) == 2
+    assert "Backwards" in capsys.readouterr().err
+    assert main([*command, "--plugin", str(tmp_path / "mine.py")]) == 0
+    assert '"Sleep-Backwards"' in (tmp_path / "r" / "journal.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "Missing argument 'CONFIG'"),
+        (["run", "nowhere.yaml"], "does not exist"),
+        (["runn"], "No such command 'runn'"),
+        (["show", "TMP"], "not a run folder|missing"),
+        (["resume", "TMP"], "is not a run folder"),
+        (["run", "CONFIG", "--set", "train.lenght=3it"], "train.*lenght.*Did you mean 'length'"),
+        (["run", "CONFIG", "--set", "train.length=3it"], "never fires in 3 steps"),
+        (["run", "CONFIG", "--plugin", "nowhere.py"], "cannot be imported.*no file nowhere.py"),
+        (["run", "CONFIG", "--plugin", "json"], "'json' defines none of SCORERS, MODELS, DATA"),
+        (["run", "CONFIG", "--out", "TMP"], "is not an empty folder"),
+        (["run", "CONFIG", "--set", "data=mnist"], "--data"),
+        (["plan", "CONFIG", "--plot", "plan.doc"], r"must end in .png or .svg"),
+    ],
+)
+def test_usage_errors_are_one_message_and_code_2(
+    arguments: list[str],
+    words: str,
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"CONFIG": str(config), "TMP": str(tmp_path)}
+    assert main([places.get(one, one) for one in arguments]) == 2
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    assert re.search(words, " ".join(told.err.split())), told.err
+
+
+def test_debug_shows_where(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(config), "--set", "train.lenght=3it", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_run_that_breaks_down_exits_with_1(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(CONFIG[: CONFIG.index("rules")])
+    command = ["run", str(config), "--out", str(tmp_path / "r")]
+    assert main([*command, "--set", "train.optimizer={SGD: {lr: 1e38}}"]) == 1
+    assert "error: train seed 0: the training loss" in capsys.readouterr().err
+
+
+BREAKS = """
+import signal, sleepengine.pipeline.train as train
+from sleepengine.cli import main
+step, count = train.Training._step, [0]
+def pressed(self, *rest):
+    count[0] += 1
+    if count[0] == 25:
+        signal.raise_signal(signal.SIGINT)
+    return step(self, *rest)
+train.Training._step = pressed
+raise SystemExit(main(["run", CONFIG, "--out", OUT, "--quiet"]))
+"""
+
+
+def test_ctrl_c_says_how_to_go_on(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    done = fresh(code=BREAKS.replace("CONFIG", repr(str(config))).replace("OUT", repr(str(out))))
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr == f"interrupted and saved; to go on: sleepengine resume {out}\n"
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    assert main(["resume", str(out), "--quiet"]) == 0
+    assert main(["run", str(config), "--quiet", "--out", str(tmp_path / "whole")]) == 0
+    for name in ("curves.jsonl", "journal.jsonl"):
+        assert (out / name).read_text() == (tmp_path / "whole" / name).read_text()
