@@ -56,3 +56,28 @@ def point(owner: str, value: object) -> None:
         raise TypeError(said)
     if not value:
         raise ValueError(said)
+
+
+def flag(owner: str, argument: str, value: object) -> None:
+    """Raise unless `value` is True or False.
+
+    >>> flag("Wanda", "accumulate", 4)
+    Traceback (most recent call last):
+    TypeError: Wanda(accumulate=4): accumulate must be True or False.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{owner}({argument}={value!r}): {argument} must be True or False.")
+
+
+def share(owner: str, argument: str, value: object) -> None:
+    """Raise unless 0 <= `value` < 1.
+
+    >>> share("ExactOBS", "damp", 2)
+    Traceback (most recent call last):
+    ValueError: ExactOBS(damp=2): damp must lie in 0 <= damp < 1.
+    """
+    number(owner, argument, value)
+    if not 0 <= value < 1:  # type: ignore[operator]
+        raise ValueError(
+            f"{owner}({argument}={value!r}): {argument} must lie in 0 <= {argument} < 1."
+        )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency.example_signals import example_signals
+from saliency.example_signals import example_for
 from saliency.scorer import Scorer, check_needs, check_scorer_argument
 from saliency.signals import NEEDS, MissingSignal, Signals
 from saliency.transformed_signals import joined, permuted, restored, split, without_gradients
@@ -48,7 +48,7 @@ def check_scorer(scorer: Scorer, signals: Signals | None = None) -> None:
     check_scorer_argument("check_scorer", "scorer", scorer)
     check_needs(repr(scorer), scorer.needs)
     dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-    cases = [example_signals(dtype) for dtype in dtypes] if signals is None else [signals]
+    cases = [example_for(scorer, dtype) for dtype in dtypes] if signals is None else [signals]
     for case in cases:
         given = case.keeping(scorer.needs | {"weights"}).for_scorer(scorer, "contract")
         _declarations(scorer)

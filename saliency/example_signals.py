@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from saliency.counter_random import counter_uniform
 from saliency.signals import Signals
+
+if TYPE_CHECKING:
+    from saliency.scorer import Scorer
 
 # An empty tensor stands for a process that holds no row of a sharded one.
 _SHAPES = {"fc.weight": (4, 3), "conv.weight": (3, 2, 2, 2), "empty.weight": (0, 3)}
@@ -57,3 +62,15 @@ def example_signals(dtype: torch.dtype = torch.float32, *, seed: int = 0, step: 
         seed=seed,
         step=step,
     )
+
+
+def example_for(scorer: Scorer, dtype: torch.dtype = torch.float32) -> Signals:
+    """The made-up signals, with activations as this scorer asks for them."""
+    signals, request = example_signals(dtype), scorer.activations
+    if request is None:
+        return signals
+
+    def change(need: str, name: str, tensor: Tensor) -> Tensor:
+        return request.example(tensor) if need == "activations" else tensor
+
+    return signals.rebuilt(change)

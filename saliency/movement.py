@@ -44,7 +44,7 @@ class Movement(Scorer):
         scores = {}
         for name, w in signals.weights.items():
             total = self._sum.get(name, like=w)
-            scores[name] = _push(signals, name) if total is None else total.clone()
+            scores[name] = push(signals, name) if total is None else total.clone()
         return scores
 
     def observe(self, signals: Signals) -> None:
@@ -52,12 +52,12 @@ class Movement(Scorer):
         for name in signals.weights:
             if name not in signals.grads:
                 continue
-            push = _push(signals, name)
-            total = self._sum.get(name, like=push)
+            gain = push(signals, name)
+            total = self._sum.get(name, like=gain)
             if total is None:
-                self._sum.put(name, push)
+                self._sum.put(name, gain)
             else:
-                total.add_(push)
+                total.add_(gain)
 
     def reset(self) -> None:
         """Forget all observed steps."""
@@ -76,9 +76,9 @@ class Movement(Scorer):
         return "Movement()"
 
 
-def _push(signals: Signals, name: str) -> Tensor:
+def push(signals: Signals, name: str) -> Tensor:
     """-w g, and 0 where asleep: there 0 times an overflowed gradient would be NaN."""
     w = widened(signals.weights[name])
-    push = (w * widened(signals.grads[name]).to(w.device)).neg_()
+    gain = (w * widened(signals.grads[name]).to(w.device)).neg_()
     awake = signals.awake.get(name)
-    return push if awake is None else push.masked_fill_(~awake.to(w.device), 0.0)
+    return gain if awake is None else gain.masked_fill_(~awake.to(w.device), 0.0)

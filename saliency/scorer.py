@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from saliency.curvature.request import CurvatureRequest
 from saliency.signals import NEEDS, Signals
+
+if TYPE_CHECKING:
+    from saliency.activation_requests import ActivationRequest
 
 
 class Scorer(ABC):
@@ -23,6 +26,7 @@ class Scorer(ABC):
         needs: Names of the signals that `score` and `observe` read. "weights" is always there.
         anchor: Name of the kept point ("init", "500it") that `signals.anchor` must hold.
         curvature: What to ask of the loss for `signals.curvature`, if that is a need.
+        activations: What to ask of the layers for `signals.activations`, if that is a need.
         accumulates: True if `observe` has to be called on the observed steps.
         elementwise: True if an entry's score depends on no other entry, so that the shards of
             a tensor can be scored apart.
@@ -43,6 +47,7 @@ class Scorer(ABC):
     needs: frozenset[str] = frozenset({"weights"})
     anchor: str | None = None
     curvature: CurvatureRequest | None = None
+    activations: ActivationRequest | None = None
     accumulates: bool = False
     elementwise: bool = False
     equivariant: bool = False
@@ -136,6 +141,17 @@ def one_curvature(owner: str, scorers: Iterable[Scorer]) -> CurvatureRequest | N
             asked.append(scorer.curvature)
     if len(asked) > 1:
         raise ValueError(f"{owner}: its scorers need different curvatures, {asked}; use one.")
+    return asked[0] if asked else None
+
+
+def one_activation(owner: str, scorers: Iterable[Scorer]) -> ActivationRequest | None:
+    """The activation statistic that these scorers share; two different ones raise ValueError."""
+    asked: list[ActivationRequest] = []
+    for scorer in scorers:
+        if scorer.activations is not None and scorer.activations not in asked:
+            asked.append(scorer.activations)
+    if len(asked) > 1:
+        raise ValueError(f"{owner}: its scorers need different activations, {asked}; use one.")
     return asked[0] if asked else None
 
 

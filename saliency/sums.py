@@ -11,7 +11,14 @@ from saliency.anchored import AnchorMagnitude
 from saliency.gradient import Gradient
 from saliency.magnitude import Magnitude
 from saliency.momentum import Momentum
-from saliency.scorer import Scorer, check_scorer_argument, one_anchor, one_curvature, widened
+from saliency.scorer import (
+    Scorer,
+    check_scorer_argument,
+    one_activation,
+    one_anchor,
+    one_curvature,
+    widened,
+)
 from saliency.signals import Signals
 from saliency.wrapper import Wrapper
 
@@ -31,7 +38,7 @@ class Sum(Wrapper):
     Raises:
         TypeError: `a` or `b` is no scorer, or a weight is not a number.
         ValueError: There are not two weights, one is not finite, or the two scorers need
-            different kept points or curvatures.
+            different kept points, curvatures or activations.
 
     >>> import torch
     >>> signals = Signals(
@@ -55,6 +62,7 @@ class Sum(Wrapper):
         object.__setattr__(self, "weights", tuple(self.weights))
         one_anchor(repr(self), self.inside)
         one_curvature(repr(self), self.inside)
+        one_activation(repr(self), self.inside)
 
     @property
     def inside(self) -> tuple[Scorer, ...]:

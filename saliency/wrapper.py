@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from saliency.running import check_keys
 from saliency.curvature.request import CurvatureRequest
-from saliency.scorer import Scorer, one_anchor, one_curvature
+from saliency.running import check_keys
+from saliency.scorer import Scorer, one_activation, one_anchor, one_curvature
 from saliency.signals import Signals
+
+if TYPE_CHECKING:
+    from saliency.activation_requests import ActivationRequest
 
 
 class Wrapper(Scorer):
@@ -35,6 +38,11 @@ class Wrapper(Scorer):
     def curvature(self) -> CurvatureRequest | None:  # type: ignore[override]
         """The curvature that the scorers inside share."""
         return one_curvature(repr(self), self.inside)
+
+    @property
+    def activations(self) -> ActivationRequest | None:  # type: ignore[override]
+        """The activation statistic that the scorers inside share."""
+        return one_activation(repr(self), self.inside)
 
     @property
     def accumulates(self) -> bool:  # type: ignore[override]

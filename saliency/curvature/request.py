@@ -15,7 +15,13 @@ class CurvatureRequest(ABC):
 
     A scorer that needs "curvature" holds one as its attribute `curvature`; whoever gathers
     signals calls it and hands the result to the scorer as `signals.curvature`.
+
+    Attributes:
+        live_mode: True: the model is asked in the mode that it is in, as it trains. False: in
+            eval mode, without dropout and with the running statistics of normalisations.
     """
+
+    live_mode: bool = False
 
     @abstractmethod
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
