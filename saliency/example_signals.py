@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from saliency.counter_random import counter_uniform
+from saliency.example_problem import example_problem
 from saliency.signals import Signals
 
 if TYPE_CHECKING:
@@ -65,12 +66,16 @@ def example_signals(dtype: torch.dtype = torch.float32, *, seed: int = 0, step: 
 
 
 def example_for(scorer: Scorer, dtype: torch.dtype = torch.float32) -> Signals:
-    """The made-up signals, with activations as this scorer asks for them."""
+    """The made-up signals, with activations and curvature as this scorer asks for them."""
     signals, request = example_signals(dtype), scorer.activations
-    if request is None:
-        return signals
+    asked = scorer.curvature
+    curvature = None if asked is None else asked(example_problem(signals.weights))
 
     def change(need: str, name: str, tensor: Tensor) -> Tensor:
-        return request.example(tensor) if need == "activations" else tensor
+        if need == "activations" and request is not None:
+            return request.example(tensor)
+        if need == "curvature" and curvature is not None:
+            return curvature[name]
+        return tensor
 
     return signals.rebuilt(change)

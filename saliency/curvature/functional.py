@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, vjp, vmap
 
 from saliency.problem import Problem, batch_size, change_tensors, tensors_in
 
@@ -72,6 +72,12 @@ def sample_gradients(problem: Problem, params: Params, piece: Any) -> Params:
     where = (None, *(0 for _ in tensors))
     each: Callable[..., Params] = vmap(grad(one), in_dims=where, randomness="different")
     return each(params, *tensors)
+
+
+def pullback(function: Callable[[Params], Any], params: Params) -> tuple[Any, Callable[[Any], Any]]:
+    """The value of `function`, and the map from its gradient to that of the parameters."""
+    found: Any = vjp(function, params)
+    return found[0], lambda cotangent: found[1](cotangent)[0]
 
 
 def refuse_mixing(problem: Problem) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp, vmap
+from torch.func import grad, vmap
 
 from saliency.curvature.flat import Layout
-from saliency.curvature.functional import Params, check_loss, live, loss_of
+from saliency.curvature.functional import Params, check_loss, live, loss_of, pullback
 from saliency.curvature.request import finite
 from saliency.problem import Problem, batch_size
 
@@ -67,10 +67,11 @@ def hessian_products(problem: Problem, params: Params) -> Iterator[tuple[Product
 
 
 def _products(problem: Problem, params: Params, batch: object, layout: Layout) -> Products:
-    _, back = vjp(grad(lambda p: loss_of(problem, p, batch)), params)
+    slope: Callable[[Params], Params] = grad(lambda p: loss_of(problem, p, batch))
+    back = pullback(slope, params)[1]
 
     def products(directions: Tensor) -> Tensor:
-        return layout.flat(vmap(lambda v: back(v)[0])(layout.named(directions)))
+        return layout.flat(vmap(back)(layout.named(directions)))
 
     return products
 

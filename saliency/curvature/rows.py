@@ -9,7 +9,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.func import grad, jacrev, vjp, vmap
+from torch.func import grad, jacrev, vmap
 
 from saliency.curvature.flat import Layout
 from saliency.curvature.functional import (
@@ -20,6 +20,7 @@ from saliency.curvature.functional import (
     output_of,
     pair,
     pieces,
+    pullback,
     refuse_mixing,
     sample_gradients,
 )
@@ -135,7 +136,9 @@ class GaussNewtonColumns(Rows):
             check_loss(loss_of(problem, params, batch))
             for piece in pieces(batch, self.chunk):
                 rows, lowest, highest = _columns(problem, params, piece)
-                if bool((lowest < -1e-4 * highest.clamp(min=torch.finfo(highest.dtype).tiny)).any()):
+                if bool(
+                    (lowest < -1e-4 * highest.clamp(min=torch.finfo(highest.dtype).tiny)).any()
+                ):
                     raise ValueError(
                         f"{self!r}: the loss is not convex in the outputs (its Hessian has the "
                         f"eigenvalue {float(lowest.min()):.3g}); use HessianDiagonal() or "
@@ -149,10 +152,10 @@ def _columns(problem: Problem, params: Params, piece: object) -> tuple[Params, T
     inputs, target = pair(piece)
 
     def one(params: Params, *sample: Any) -> tuple[Params, Tensor, Tensor]:
-        x, y = (change_tensors(part, lambda t: t.unsqueeze(0)) for part in sample)
-        out, back = vjp(lambda p: _tensor(output_of(problem, p, x)), params)
+        x, y = change_tensors(sample, lambda t: t.unsqueeze(0))
+        out, back = pullback(lambda p: _tensor(output_of(problem, p, x)), params)
         root, lowest, highest = output_root(problem, out, y)
-        return vmap(lambda column: back(column)[0])(root), lowest, highest
+        return vmap(back)(root), lowest, highest
 
     return vmap(one, in_dims=(None, 0, 0), randomness="different")(params, inputs, target)
 

@@ -1,0 +1,176 @@
+"""Kronecker factors of the Gauss-Newton or Fisher matrix of a layer's weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from saliency.curvature.functional import check_loss, live, loss_of, pair
+from saliency.curvature.kronecker import KroneckerFactors
+from saliency.curvature.request import DiagonalRequest, finite
+from saliency.curvature.rows import output_root
+from saliency.problem import Problem, batch_size
+
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+@final
+@dataclass(frozen=True)
+class KFAC:
+    """F of a weight [out, in] ~ G (x) A: A = E[a a'], G = E[sum over outputs of g g'].
+
+    a is the layer's input, g a column of the Gauss-Newton root at its output. For convolutions a
+    is a patch, A a sum and G a mean over places. Exact for a linear network under a squared
+    error; an approximation that treats a and g as independent otherwise.
+
+    `KFAC()(problem)` gives the factors, `KFACDiagonal()` their diagonal for scorers.
+
+    Raises:
+        TypeError: A parameter is not the weight of a Linear or an ungrouped Conv layer.
+        ValueError: A layer is used twice or not at all, or the problem has no loss of
+            (output, target).
+
+    Source: Martens and Grosse 2015 (arXiv:1503.05671); Grosse and Martens 2016 for convolutions.
+
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> batch = (torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))
+    >>> half = lambda output, target: (output - target).square().mean() / 2
+    >>> factors = KFAC()(Problem(layer, {"weight": layer.weight}, [batch], half))
+    >>> factors.inputs["weight"], factors.outputs["weight"]
+    (tensor([[1., 2.],
+            [2., 4.]]), tensor([[1.]]))
+    """
+
+    def __call__(self, problem: Problem) -> KroneckerFactors:
+        """The factors of each weight."""
+        layers = {name: _layer(problem.model, name) for name in problem.params}
+        inputs: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
+        samples = 0
+        with problem.calm():
+            for batch in problem.each():
+                check_loss(loss_of(problem, live(problem), batch))
+                for name, (a, g) in _batch_factors(problem, layers, batch).items():
+                    inputs[name] = inputs[name] + a if name in inputs else a
+                    outputs[name] = outputs[name] + g if name in outputs else g
+                samples += batch_size(batch)
+                problem.report("Kronecker factors", samples)
+        shapes = {name: p.shape for name, p in problem.params.items()}
+        return KroneckerFactors(
+            finite(repr(self), {name: a / samples for name, a in inputs.items()}),
+            finite(repr(self), {name: g / samples for name, g in outputs.items()}),
+            shapes,
+        )
+
+
+@final
+@dataclass(frozen=True)
+class KFACDiagonal(DiagonalRequest):
+    """The diagonal of `KFAC()`: G_ii A_jj for weight (i, j).
+
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> batch = (torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))
+    >>> half = lambda output, target: (output - target).square().mean() / 2
+    >>> KFACDiagonal()(Problem(layer, {"weight": layer.weight}, [batch], half))
+    {'weight': tensor([[1., 4.]])}
+    """
+
+    factors: KFAC = field(default_factory=KFAC)
+
+    def __call__(self, problem: Problem) -> dict[str, Tensor]:
+        """The diagonal; tensors of the weights' shapes."""
+        return self.factors(problem).diagonal()
+
+
+def _layer(model: nn.Module, name: str) -> Layer:
+    path, _, own = name.rpartition(".")
+    layer = model.get_submodule(path)
+    plain = isinstance(layer, nn.Linear) or (
+        isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+    )
+    if own != "weight" or not plain:
+        raise TypeError(
+            f"KFAC: {name!r} belongs to {layer}; it must be the weight of a Linear layer, or of a "
+            "Conv layer with groups=1, zero padding and the padding given in numbers."
+        )
+    assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    return layer
+
+
+def _batch_factors(
+    problem: Problem, layers: dict[str, Layer], batch: Any
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sums over the samples of one batch."""
+    if problem.loss is None:
+        raise ValueError("KFAC splits the loss from the outputs: give loss= of (output, target).")
+    inputs, target = pair(batch)
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    state = {name: b.clone() for name, b in problem.model.named_buffers()}
+    state.update({name: p.detach().requires_grad_() for name, p in problem.params.items()})
+    hooks = [layer.register_forward_hook(_recorder(name, seen)) for name, layer in layers.items()]
+    try:
+        with torch.enable_grad():
+            out = torch.func.functional_call(problem.model, state, (inputs,))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unused = sorted(set(layers) - set(seen))
+    if unused:
+        raise ValueError(f"KFAC: {unused} took no part in the forward pass.")
+    columns = vmap(lambda o, y: output_root(problem, o[None], y[None])[0])(out.detach(), target)
+    columns = columns.squeeze(2).transpose(0, 1)
+    sent = [output for _, output in seen.values()]
+    sums: dict[str, Tensor] = {}
+    for c, column in enumerate(columns):
+        last = c == len(columns) - 1
+        found = torch.autograd.grad(out, sent, column, retain_graph=not last)
+        for name, g in zip(seen, found, strict=True):
+            rows = _places(layers[name], g)
+            sums[name] = sums.get(name, torch.zeros((), device=g.device)) + rows.T @ rows
+    result = {}
+    for name, (a, output) in seen.items():
+        patches = _patches(layers[name], a)
+        places = max(1, len(patches) // len(a))
+        # The places of an output are averaged in G, since A sums over them.
+        assert output.shape[0] == len(a)
+        result[name] = (patches.T @ patches, sums[name] / places)
+    return result
+
+
+def _recorder(name: str, seen: dict[str, tuple[Tensor, Tensor]]) -> Callable[..., None]:
+    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        if name in seen:
+            raise ValueError(f"KFAC: the layer of {name!r} is used twice in one forward pass.")
+        seen[name] = (args[0].detach(), output)
+
+    return record
+
+
+def _places(layer: Layer, g: Tensor) -> Tensor:
+    """[samples x places, out]."""
+    return g.flatten(0, -2) if isinstance(layer, nn.Linear) else g.movedim(1, -1).flatten(0, -2)
+
+
+def _patches(layer: Layer, a: Tensor) -> Tensor:
+    """[samples x places, in], in the weight's order."""
+    if isinstance(layer, nn.Linear):
+        return a.flatten(0, -2)
+    paddings = [int(p) for p in layer.padding]
+    for axis, (size, stride, padding, dilation) in enumerate(
+        zip(layer.kernel_size, layer.stride, paddings, layer.dilation, strict=True)
+    ):
+        dim = axis + 2
+        pad = [0, 0] * (layer.weight.dim() - 1 - dim) + [padding, padding]
+        a = nn.functional.pad(a, pad)
+        a = a.unfold(dim, dilation * (size - 1) + 1, stride)[..., ::dilation]
+    kernel = len(layer.kernel_size)
+    # [n, in, *places, *kernel] -> [n, *places, in, *kernel]
+    return a.movedim(1, -1 - kernel).flatten(-1 - kernel).flatten(0, -2)
