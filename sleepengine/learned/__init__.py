@@ -1,0 +1,1 @@
+"""Masks learned on a frozen network: logits train, weights and buffers keep every bit."""
