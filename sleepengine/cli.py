@@ -11,11 +11,22 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from sleepengine.cli_options import (
+    Settings,
+    data_option,
+    debug_option,
+    plugin_option,
+    quiet_option,
+    report_option,
+    runs_argument,
+    seeds_option,
+    set_option,
+    workers_option,
+)
 from sleepengine.errors import (
     ConfigError,
     FileError,
@@ -26,53 +37,6 @@ from sleepengine.errors import (
 )
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-
-@dataclass
-class Settings:
-    """What holds for every command."""
-
-    debug: bool = False
-
-
-def _note_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        context.ensure_object(Settings).debug = True
-
-
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    callback=_note_debug,
-    help="Show where an error comes from.",
-)
-data_option = click.option(
-    "--data",
-    "data_folder",
-    type=click.Path(exists=True, file_okay=False),
-    help="Folder with data sets that are read from files.",
-)
-plugin_option = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="MODULE",
-    help="A module or .py file of yours with SCORERS, MODELS or DATA (repeatable).",
-)
-set_option = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A setting that wins over the file, as train.length=1ep (repeatable).",
-)
-seeds_option = click.option("--seeds", metavar="0,1,2", help="Seeds instead of the file's.")
-quiet_option = click.option("--quiet", is_flag=True, help="Only print the run folder.")
-report_option = click.option(
-    "--report/--no-report", default=True, help="Write RUN/report.html at the end (default: yes)."
-)
-runs_argument = click.Path(exists=True, file_okay=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,6 +53,7 @@ def cli() -> None:
 @set_option
 @seeds_option
 @plugin_option
+@workers_option
 @quiet_option
 @report_option
 @debug_option
@@ -99,6 +64,7 @@ def run(
     overrides: Sequence[str],
     seeds: str | None,
     plugins: Sequence[str],
+    workers: int,
     quiet: bool,
     report: bool,
 ) -> None:
@@ -107,12 +73,21 @@ def run(
     from sleepengine.pipeline import run as running
     from sleepengine.pipeline.config import load
     from sleepengine.pipeline.plugins import load_plugins
+    from sleepengine.pipeline.runner import Options
 
     settings = [*overrides, *([] if seeds is None else [f"seeds=[{seeds}]"])]
-    loaded = load(config, plugins=load_plugins(plugins), overrides=settings)
+    own = load_plugins(plugins)
+    loaded = load(config, plugins=own, overrides=settings)
     folder = running.default_folder(loaded.name) if out is None else Path(out)
     with _resumable(folder):
-        result = running.run(loaded, out=folder, data_folder=data_folder, progress=not quiet)
+        result = running.run(
+            loaded,
+            out=folder,
+            data_folder=data_folder,
+            plugins=own,
+            options=Options(progress=not quiet, workers=workers),
+            plugin_names=plugins,
+        )
     console.finish(result, quiet=quiet, report=report)
 
 
@@ -133,7 +108,13 @@ def resume(
 
     own = load_plugins(plugins)
     with _resumable(Path(run)):
-        result = resuming(run, data_folder=data_folder, plugins=own, progress=not quiet)
+        result = resuming(
+            run,
+            data_folder=data_folder,
+            plugins=own,
+            progress=not quiet,
+            plugin_names=plugins,
+        )
     console.finish(result, quiet=quiet, report=report)
 
 

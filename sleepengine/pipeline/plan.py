@@ -108,7 +108,7 @@ def plan(
             PlannedTensor(name, tuple(store.shape(name)), store.numel(name))
             for name in engine.scope
         ),
-        networks=len(jobs_of(parts)),
+        networks=len(jobs_of(parts, config.seeds)),
         steps_per_epoch=parts.steps_per_epoch,
         total_steps=parts.total_steps,
         firings=tuple(firings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sleepengine.errors import StateError
@@ -10,6 +11,7 @@ from sleepengine.pipeline.config import load
 from sleepengine.pipeline.evaluate import LossFn
 from sleepengine.pipeline.header import digest, versions
 from sleepengine.pipeline.outcome import RunResult
+from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
 from sleepengine.pipeline.run import checked
 from sleepengine.pipeline.run_folder import CONFIG, RunFolder
@@ -28,12 +30,13 @@ def resume(
     plugins: Plugins | None = None,
     progress: bool = True,
     options: Options | None = None,
+    plugin_names: Sequence[str] = (),
 ) -> RunResult:
     """Continue the run in the folder `path` from its checkpoint; a finished run is returned as is.
 
     What `run` was given from Python (model, data, plugins, ...) must be given again; the data
-    folder is remembered. Lines that were written after the checkpoint are cut off and written
-    again.
+    folder and the number of workers are remembered. Lines that were written after the checkpoint
+    are cut off and written again.
 
     Raises:
         FileError: no run folder, no checkpoint, or one of its files is damaged.
@@ -50,12 +53,15 @@ def resume(
             "same end; start a new run with the changed file"
         )
     saved = folder.load_checkpoint()
+    options = options or Options(progress=progress)
+    if "workers" in saved:
+        return Parallel(folder, options, plugin_names).run()
     place = saved["data_folder"] if data_folder is None else str(Path(data_folder).absolute())
     config = load(folder.path / CONFIG, plugins=plugins)
     given = Given(model, data, loss_fn, optimizer)
     parts = Parts.of(config, None if place is None else Path(place), given)
     _check_same(folder, parts)
-    return Runner(parts, folder, options or Options(progress=progress), place, saved).run()
+    return Runner(parts, folder, options, place, saved).run()
 
 
 def _check_same(folder: RunFolder, parts: Parts) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from sleepengine.errors import SetupError
 from sleepengine.pipeline import lottery
 from sleepengine.pipeline.build import level_rules
 from sleepengine.pipeline.bundle import Data
@@ -15,6 +16,7 @@ from sleepengine.pipeline.header import header
 from sleepengine.pipeline.jobs import RANDOM_REINIT
 from sleepengine.pipeline.network import Network, make
 from sleepengine.pipeline.outcome import RunResult
+from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
 from sleepengine.pipeline.run_folder import RunFolder
 from sleepengine.pipeline.runner import Options, Runner, now
@@ -34,6 +36,7 @@ def run(
     overrides: Sequence[str] = (),
     progress: bool = True,
     options: Options | None = None,
+    plugin_names: Sequence[str] = (),
 ) -> RunResult:
     """Train what a configuration says and write a run folder.
 
@@ -52,6 +55,7 @@ def run(
         overrides: settings that win over the configuration, such as "train.length=1ep".
         progress: whether a bar is drawn (only on a terminal).
         options: how the run is carried out.
+        plugin_names: the modules that `plugins` come from, as worker processes load them.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -62,17 +66,42 @@ def run(
     if not isinstance(config, Config):
         config = load(config, plugins=plugins, overrides=overrides)
     folder = None if data_folder is None else Path(data_folder)
-    parts = Parts.of(config, folder, Given(model, data, loss_fn, optimizer))
+    given = Given(model, data, loss_fn, optimizer)
+    options = options or Options(progress=progress)
+    check_workers(options, given, plugins, plugin_names)
+    parts = Parts.of(config, folder, given)
     network = checked(parts)
     target = default_folder(config.name) if out is None else Path(out)
     run_folder = RunFolder.create(target, config.text, header(parts, network, now()))
     place = None if folder is None else str(folder.absolute())
-    return Runner(parts, run_folder, options or Options(progress=progress), place).run()
+    if options.workers == 1 or len(config.seeds) == 1:
+        return Runner(parts, run_folder, options, place).run()
+    together = Parallel(run_folder, options, plugin_names)
+    together.begin(options.workers, place)
+    return together.run()
 
 
 def default_folder(name: str) -> Path:
     """runs/NAME-DATE-TIME."""
     return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def check_workers(
+    options: Options, given: Given, plugins: Plugins | None, plugin_names: Sequence[str]
+) -> None:
+    """Worker processes know what a configuration and named modules say, nothing else.
+
+    Raises:
+        SetupError: there is more, or no worker at all.
+    """
+    if options.workers < 1:
+        raise SetupError(f"workers={options.workers}: at least 1 is needed")
+    own = plugins not in (None, Plugins()) and not plugin_names
+    if options.workers > 1 and (given != Given() or own):
+        raise SetupError(
+            f"workers={options.workers} needs everything by name: model=, data=, loss_fn= and "
+            "optimizer= cannot be handed to another process; use plug-in modules, or workers=1"
+        )
 
 
 def checked(parts: Parts) -> Network:

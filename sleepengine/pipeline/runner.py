@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, final
 
 import torch
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from sleepengine.pipeline import lottery
 from sleepengine.pipeline.interrupts import Interrupts
@@ -28,26 +28,37 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def jobs_of(parts: Parts) -> tuple[Job, ...]:
-    """The networks that the configuration asks for, in order."""
-    config = parts.config
-    if config.lottery is None:
-        return train_jobs(config.seeds)
-    return lottery_jobs(config.seeds, config.lottery.levels, config.lottery.arms)
+def jobs_of(parts: Parts, seeds: Sequence[int]) -> tuple[Job, ...]:
+    """The networks of these seeds that the configuration asks for, in order."""
+    asked = parts.config.lottery
+    return train_jobs(seeds) if asked is None else lottery_jobs(seeds, asked.levels, asked.arms)
+
+
+def empty_checkpoint(data_folder: str | None) -> dict[str, Any]:
+    """The state of a run of which nothing is done."""
+    return {
+        "done": 0,
+        "ticket": None,
+        "current": None,
+        "seconds": 0.0,
+        "data_folder": data_folder,
+    }
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is carried out; none of it changes a result.
+    """How a run is carried out; none of it changes a result (but for its seconds).
 
     progress: whether a bar is drawn (only on a terminal). save_seconds: time between two
     checkpoints inside a training; 0 saves after every step. threads: of PyTorch; small networks are
-    fastest with one, and sums in another order would end in other bits.
+    fastest with one, and sums in another order would end in other bits. workers: processes that
+    train different seeds side by side.
     """
 
     progress: bool = True
     save_seconds: float = SAVE_SECONDS
     threads: int = 1
+    workers: int = 1
 
 
 @final
@@ -62,15 +73,16 @@ class Runner:
         data_folder: str | None,
         saved: Mapping[str, Any] | None = None,
     ) -> None:
+        saved = empty_checkpoint(data_folder) if saved is None else saved
         self._parts = parts
         self._folder = folder
         self._options = options
         self._data_folder = data_folder
-        self._jobs = jobs_of(parts)
-        self._done: int = 0 if saved is None else saved["done"]
-        self._ticket: State | None = None if saved is None else saved["ticket"]
-        self._current: Mapping[str, Any] | None = None if saved is None else saved["current"]
-        self._seconds: float = 0.0 if saved is None else saved["seconds"]
+        self._jobs = jobs_of(parts, folder.meta["seeds"])
+        self._done: int = saved["done"]
+        self._ticket: State | None = saved["ticket"]
+        self._current: Mapping[str, Any] | None = saved["current"]
+        self._seconds: float = saved["seconds"]
         self._began = time.perf_counter()
         self._saved_at = self._began
 

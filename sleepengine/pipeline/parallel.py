@@ -1,0 +1,146 @@
+"""Seeds side by side: every worker is a process that carries out a run of its own seeds.
+
+The parts lie in RUN/parts/0, 1, ... until all are finished; each is a run folder that can be shown
+meanwhile. Networks of different seeds share nothing, so that the lines of the parts, put together
+in the order of the seeds, are those of one process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from tqdm import tqdm
+
+from sleepengine.errors import SleepError
+from sleepengine.pipeline.interrupts import Interrupts
+from sleepengine.pipeline.outcome import RunResult
+from sleepengine.pipeline.run_folder import Lines, RunFolder
+from sleepengine.pipeline.runner import Options, empty_checkpoint, now, result_of
+
+INTERRUPTED = 130
+POLL_SECONDS = 0.2
+
+
+class WorkerError(SleepError, RuntimeError):
+    """The process of a part failed; the message is its own."""
+
+
+@final
+class Parallel:
+    """Carries out one run in several processes; resumed by the same calls."""
+
+    def __init__(self, folder: RunFolder, options: Options, plugins: Sequence[str]) -> None:
+        self._folder = folder
+        self._options = options
+        self._plugins = plugins
+        self._before = float(folder.meta["seconds"])
+        self._began = time.perf_counter()
+
+    def begin(self, workers: int, data_folder: str | None) -> None:
+        """Make the parts, none of them begun."""
+        seeds = self._folder.meta["seeds"]
+        state = {**empty_checkpoint(data_folder), "workers": workers}
+        self._folder.save_checkpoint(state)
+        for number in range(min(workers, len(seeds))):
+            meta = {**self._folder.meta, "seeds": seeds[number::workers]}
+            place = self._folder.path / "parts" / str(number)
+            part = RunFolder.create(place, self._folder.config(), meta)
+            part.save_checkpoint(empty_checkpoint(data_folder))
+
+    def run(self) -> RunResult:
+        """Carry out the parts that are not finished, and put all together.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, once every part has saved.
+            WorkerError: a part failed; the others were carried on to a saved step.
+        """
+        self._folder.note(status="running", finished=None)
+        try:
+            with Interrupts() as interrupts:
+                self._carry_out(interrupts)
+        except KeyboardInterrupt:
+            self._folder.note(status="interrupted", seconds=self._time())
+            raise
+        except BaseException:
+            self._folder.note(status="failed", seconds=self._time())
+            raise
+        self._put_together()
+        self._folder.note(status="finished", finished=now(), seconds=self._time())
+        self._folder.remove_checkpoint()
+        shutil.rmtree(self._folder.path / "parts")
+        return result_of(self._folder)
+
+    def _parts(self) -> list[RunFolder]:
+        places = sorted((self._folder.path / "parts").iterdir(), key=lambda path: int(path.name))
+        return [RunFolder.open(place) for place in places]
+
+    def _carry_out(self, interrupts: Interrupts) -> None:
+        parts = [part for part in self._parts() if part.meta["status"] != "finished"]
+        processes = [self._start(part) for part in parts]
+        asked = False
+        with self._bar() as bar:
+            while any(process.poll() is None for process in processes):
+                time.sleep(POLL_SECONDS)
+                failed = any(process.poll() not in (None, 0) for process in processes)
+                if (interrupts.asked or failed) and not asked:
+                    asked = True
+                    _ask(processes)
+                bar.update(self._networks() - bar.n)
+        told = [process.communicate()[1] for process in processes]
+        for process, words in zip(processes, told, strict=True):
+            if process.returncode not in (0, INTERRUPTED):
+                raise WorkerError(words.strip().removeprefix("error: ") or "a worker was killed")
+        if any(process.returncode for process in processes):
+            raise KeyboardInterrupt
+
+    def _start(self, part: RunFolder) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "sleepengine", "resume", str(part.path.absolute())]
+        command += ["--quiet", "--no-report"]
+        command += [word for name in self._plugins for word in ("--plugin", name)]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Of its own, so that Ctrl-C reaches a worker once: through us.
+            start_new_session=True,
+        )
+
+    def _networks(self) -> int:
+        return sum(part.counts()[Lines.RESULTS.value] for part in self._parts())
+
+    def _put_together(self) -> None:
+        """All lines in the order of the seeds, and the masks."""
+        rows: dict[Lines, list[Mapping[str, Any]]] = {kind: [] for kind in Lines}
+        parts = self._parts()
+        for part in parts:
+            for kind in Lines:
+                rows[kind] += part.rows(kind)
+            for path in (part.path / "masks").iterdir():
+                shutil.copy2(path, self._folder.path / "masks" / path.name)
+        order = {seed: place for place, seed in enumerate(self._folder.meta["seeds"])}
+        self._folder.truncate({kind.value: 0 for kind in Lines})
+        for kind, found in rows.items():
+            for row in sorted(found, key=lambda row: order[row["seed"]]):
+                self._folder.append(kind, row)
+
+    def _time(self) -> float:
+        return self._before + time.perf_counter() - self._began
+
+    def _bar(self) -> Any:
+        return tqdm(
+            unit="network",
+            dynamic_ncols=True,
+            disable=None if self._options.progress else True,
+        )
+
+
+def _ask(processes: Sequence[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
