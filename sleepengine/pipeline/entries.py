@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,11 @@ class Entry:
         return tuple(a.name for a in self.arguments.values() if a.required)
 
     @property
+    def stands_alone(self) -> bool:
+        """Whether the name needs no arguments."""
+        return not any(a.required or a.many for a in self.arguments.values())
+
+    @property
     def summary(self) -> str:
         """The first line of its documentation, without markup."""
         text = inspect.getdoc(self.make) or self.name
@@ -144,12 +150,20 @@ def _hints(make: Callable[..., Any]) -> Mapping[str, Any]:
         target = make.__init__
     if not inspect.isroutine(target):
         return {}
-    return {name: _hint(target, name) for name in getattr(target, "__annotations__", {})}
+    return {name: _hint(make, target, name) for name in getattr(target, "__annotations__", {})}
 
 
-def _hint(target: Any, name: str) -> Any:
+def _hint(make: Callable[..., Any], target: Any, name: str) -> Any:
+    """The type of one argument, in the words of the module that wrote it down."""
     alone = SimpleNamespace(__annotations__={name: target.__annotations__[name]})
-    try:
-        return typing.get_type_hints(alone, getattr(target, "__globals__", {}))[name]
-    except NameError:  # imported for type checkers only
-        return Any
+    places = [getattr(target, "__globals__", {})]
+    # A dataclass may inherit a field from a class of another module.
+    for base in make.__mro__ if inspect.isclass(make) else ():
+        if name in vars(base).get("__annotations__", {}):
+            places.append(vars(sys.modules[base.__module__]))
+    for place in places:
+        try:
+            return typing.get_type_hints(alone, place)[name]
+        except NameError:
+            continue
+    return Any  # imported for type checkers only

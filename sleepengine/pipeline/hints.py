@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from schedules import Time
@@ -16,15 +17,18 @@ _PLAIN = {str: "text", bool: "true or false", int: "a whole number", float: "a n
 
 
 def members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one type; `str | Time` is a time alone.
+    """The types of a union, or the one type; text that means one of the others counts once.
 
-    >>> members(int | None)
-    (<class 'int'>, <class 'NoneType'>)
+    >>> members(int | None), members(str | Time) == (Time,)
+    ((<class 'int'>, <class 'NoneType'>), True)
     """
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        found = tuple(m for part in typing.get_args(hint) for m in members(part))
-        return tuple(m for m in found if m is not str) if Time in found else found
-    return (hint,)
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return (hint,)
+    found = [m for part in typing.get_args(hint) for m in members(part)]
+    if str in found:
+        # A constructor that takes words takes them for its enumerations.
+        found = [m for m in found if not is_words(m)]
+    return tuple(m for m in found if m is not str or Time not in found)
 
 
 def is_list(hint: Any) -> bool:
@@ -36,6 +40,16 @@ def is_fixed(hint: Any) -> bool:
     """Whether the type is a tuple of a known length."""
     parts = typing.get_args(hint)
     return typing.get_origin(hint) is tuple and bool(parts) and parts[-1] is not Ellipsis
+
+
+def is_words(hint: Any) -> bool:
+    """Whether the type is an enumeration, whose members are written as words."""
+    return isinstance(hint, type) and issubclass(hint, Enum)
+
+
+def words_of(hint: Any) -> dict[str, Any]:
+    """The words of an enumeration -> its members."""
+    return {member.name.lower(): member for member in hint}
 
 
 def item(hint: Any) -> Any:
@@ -56,7 +70,7 @@ def fits(hint: Any, data: Any, kinds: Mapping[Any, Kind]) -> bool:
         return type(data) is hint
     if hint is Time:
         return isinstance(data, str | int) and not isinstance(data, bool)
-    if typing.get_origin(hint) is typing.Literal:
+    if typing.get_origin(hint) is typing.Literal or is_words(hint):
         return isinstance(data, str)
     if hint in kinds:
         return isinstance(data, str | dict)
@@ -71,7 +85,8 @@ def in_words(hint: Any, kinds: Mapping[Any, Kind]) -> str:
     >>> in_words(int | None, {}), in_words(tuple[int, int], {})
     ('a whole number', 'a list of 2: a whole number, a whole number')
     """
-    return " or ".join(word for m in members(hint) if (word := _one(m, kinds)))
+    found = dict.fromkeys(word for m in members(hint) if (word := _one(m, kinds)))
+    return " or ".join(found) or "left out: no file can hold it"
 
 
 def _one(hint: Any, kinds: Mapping[Any, Kind]) -> str:
@@ -85,6 +100,8 @@ def _one(hint: Any, kinds: Mapping[Any, Kind]) -> str:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         return " or ".join(repr(choice) for choice in typing.get_args(hint))
+    if is_words(hint):
+        return " or ".join(map(repr, words_of(hint)))
     if hint is Who or origin in (dict, Mapping):
         return "a mapping"
     if is_fixed(hint):
@@ -92,4 +109,4 @@ def _one(hint: Any, kinds: Mapping[Any, Kind]) -> str:
         return f"a list of {len(parts)}: {', '.join(in_words(p, kinds) for p in parts)}"
     if is_list(hint):
         return f"a list of {in_words(item(hint), kinds)}" if typing.get_args(hint) else "a list"
-    return ""  # None, tensors, enumerations: never written in a file
+    return ""  # None, tensors, functions: never written in a file

@@ -145,6 +145,9 @@ class Reader:
             kind = self.tables.kinds.get(member)
             if kind is not None and any(key in kind.entries for key in data):
                 return True
+            # A misspelt name of the kind, unless it could be a misspelt argument.
+            if kind is not None and any(closest(key, kind.entries, most=1) for key in data):
+                return not any(closest(key, entry.arguments, most=1) for key in data)
         return False
 
     def _call(
@@ -154,8 +157,10 @@ class Reader:
         for name, (_, at) in bound.items():
             if name not in entry.arguments:
                 self.mistakes.add(at, self._unknown(entry, name), at_key=True)
+        unknown = len(self.mistakes) > before
         for name in entry.required:
-            if name not in bound:
+            # What is missing may be what is misspelt: one message is enough.
+            if name not in bound and not unknown:
                 words = f"{entry.name} needs {name!r}: {self._asked(entry.arguments[name])}"
                 self.mistakes.add(path, words, at_key=named)
         values = {
@@ -199,7 +204,8 @@ class Reader:
     def _is_other(self, member: Any, hint: Any, data: Any) -> bool:
         """Whether text is no name at all where something else could stand, as `to: "0.9"`."""
         kind = self.tables.kinds.get(member)
-        if kind is None or not isinstance(data, str) or len(hints.members(hint)) == 1:
+        kinds = (self.tables.kinds.get(m) for m in hints.members(hint) if m is not type(None))
+        if kind is None or not isinstance(data, str) or all(k is kind for k in kinds):
             return False
         return data not in kind.entries and not closest(data, kind.entries, most=1)
 
@@ -211,17 +217,21 @@ class Reader:
         if hint is Time:
             return self._time(data, path, label)
         if typing.get_origin(hint) is typing.Literal:
-            choices = typing.get_args(hint)
-            if data not in choices:
-                words = f"{label}: {data!r} is not known. {did_you_mean(data, choices)}"
-                self.mistakes.add(path, words)
-            return data
+            return self._word({word: word for word in typing.get_args(hint)}, data, path, label)
+        if hints.is_words(hint):
+            return self._word(hints.words_of(hint), data, path, label)
         if isinstance(data, dict) and hint is not Any:
             of = typing.get_args(hint)[1]
             return {k: self._value(of, v, (*path, k), f"{label}[{k!r}]") for k, v in data.items()}
         if isinstance(data, list) and hint is not Any:
             return self._list(hint, data, path, label)
         return data
+
+    def _word(self, words: Mapping[str, Any], data: str, path: KeyPath, label: str) -> Any:
+        if data not in words:
+            message = f"{label}: {data!r} is not known. {did_you_mean(data, words)}"
+            self.mistakes.add(path, message)
+        return words.get(data, FAILED)
 
     def _list(self, hint: Any, data: list[Any], path: KeyPath, label: str) -> Any:
         if hints.is_fixed(hint):

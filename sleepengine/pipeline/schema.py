@@ -71,7 +71,7 @@ def _key(kind: Kind) -> str:
 
 def _kind(kind: Kind, names: Tables) -> Json:
     """A name alone, or a mapping of one name to its arguments."""
-    alone = [entry.name for entry in kind.entries.values() if not entry.required]
+    alone = [entry.name for entry in kind.entries.values() if entry.stands_alone]
     forms: list[Json] = []
     if alone:
         forms.append({"enum": alone})
@@ -94,7 +94,7 @@ def _call(entry: Entry, names: Tables) -> Json:
     if places:
         forms.append(_positions(entry, places, names))
         forms.append(_value(places[0].hint, names))
-    if not entry.required:
+    if entry.stands_alone:
         forms.append({"type": "null"})
     return {"description": entry.summary, "anyOf": forms}
 
@@ -150,10 +150,12 @@ def _one(hint: Any, names: Tables) -> Json | None:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         return {"enum": list(parts)}
+    if hints.is_words(hint):
+        return {"enum": list(hints.words_of(hint))}
     if origin in (dict, Mapping):
         return {"type": "object", "additionalProperties": _value(parts[1], names)}
     if hints.is_fixed(hint):
         return {"type": "array", "minItems": len(parts), "maxItems": len(parts)}
     if hints.is_list(hint):
         return {"type": "array", "items": _value(hints.item(hint), names)}
-    return None  # tensors, enumerations: never written in a file
+    return None  # tensors, functions: never written in a file

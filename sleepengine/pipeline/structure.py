@@ -45,13 +45,13 @@ def _length(data: Any) -> Time:
     time = _time(data)
     if time.percent is not None:
         raise ValueError(f"'{time}' is a share of the run; give its length, as 30ep or 5000it")
-    return _interval(time)
+    return _interval(data)
 
 
 def _interval(data: Any) -> Time:
     time = _time(data)
     if time.is_zero:
-        raise ValueError(f"'{time}' is no length; the shortest is 1it")
+        raise ValueError(f"{shown(data)} is no length; the shortest is 1it")
     return time
 
 

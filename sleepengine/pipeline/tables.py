@@ -12,7 +12,6 @@ import torch
 
 import saliency
 import schedules
-from saliency.normalized import Scale
 from schedules import Time, Trigger
 from sleepengine import choosing
 from sleepengine.actions import freeze, reset, rewind, sleep, values, wake
@@ -23,6 +22,7 @@ from sleepengine.errors import SetupError
 from sleepengine.filters import Filter, older_than
 from sleepengine.pipeline import data, models
 from sleepengine.pipeline.entries import Entry, Kind, by_name
+from sleepengine.pipeline.scorer_tables import SCORER_KINDS, SCORERS
 from sleepengine.rule import Rule, Who
 
 Curve: TypeAlias = Callable[[float], float]
@@ -52,30 +52,6 @@ def level_rule(what: Action, who: Who | None = None, name: str = "") -> Rule:
     return Rule(schedules.once("0it"), who, what, name=name)
 
 
-SCORERS = by_name(
-    "scorer",
-    (
-        saliency.Magnitude,
-        saliency.Random,
-        saliency.Gradient,
-        saliency.GradientChange,
-        saliency.Taylor,
-        saliency.Snip,
-        saliency.Movement,
-        saliency.Momentum,
-        saliency.FirstMoment,
-        saliency.AnchorMagnitude,
-        saliency.MagnitudeIncrease,
-        saliency.StdThreshold,
-        saliency.Lamp,
-        saliency.Normalized,
-        saliency.Smoothed,
-        saliency.Sum,
-    ),
-)
-SCALES = by_name(
-    "scale", (saliency.MeanScale, saliency.SumScale, saliency.MaxScale, saliency.StdScale)
-)
 UNITS = by_name("units", (choosing.Weights, choosing.Blocks, choosing.Rows, choosing.Columns))
 REDUCTIONS = by_name("reduction", (choosing.Mean, choosing.Total, choosing.Max, choosing.Norm))
 POOLS = by_name("pools", (choosing.Global, choosing.PerTensor, choosing.PerRow, choosing.NofM))
@@ -231,7 +207,7 @@ def tables(plugins: Plugins | None = None) -> Tables:
     own = plugins or Plugins()
     kinds = {
         saliency.Scorer: SCORERS.plus(own.scorers),
-        Scale: SCALES,
+        **SCORER_KINDS,
         Units: UNITS,
         Reduction: REDUCTIONS,
         Pools: POOLS,
