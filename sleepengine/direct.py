@@ -58,6 +58,20 @@ def as_store(like: MaskStore, masks: MaskStore | Mapping[str, Tensor]) -> MaskSt
     return result
 
 
+@dataclass(frozen=True, repr=False)
+class NodeState:
+    """How the nodes of one group stand: bool tensors (size,)."""
+
+    group: str
+    awake: Tensor
+    frozen: Tensor
+
+    def __repr__(self) -> str:
+        """Counts instead of masks."""
+        asleep, size = int((~self.awake).sum()), self.awake.numel()
+        return f"NodeState({self.group}: {asleep}/{size} asleep, {int(self.frozen.sum())} frozen)"
+
+
 @dataclass(frozen=True)
 class SleepState:
     """How one parameter stands: bool tensors, and how many sleep and are frozen."""
@@ -65,6 +79,7 @@ class SleepState:
     name: str
     awake: Tensor
     frozen: Tensor
+    nodes: NodeState | None = None
 
     @property
     def asleep(self) -> int:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sleepengine import direct, setup, state
+from sleepengine import direct, node_setup, setup, state
 from sleepengine.actions.action import Action
 from sleepengine.actions.live import Initialiser, Live, Stateful
-from sleepengine.actions.wake import Wake
 from sleepengine.agenda import Agenda
 from sleepengine.attachment.plain_loop import Driver, PlainLoop
 from sleepengine.conductor import Conductor
-from sleepengine.direct_calls import DirectCalls
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.errors import SetupError
 from sleepengine.firing import Firing
@@ -25,6 +23,8 @@ from sleepengine.journal import Journal
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
+from sleepengine.node_calls import NodeCalls
+from sleepengine.nodes.group import NodeGroup
 from sleepengine.rule import Rule
 from sleepengine.sentinel import Sentinel
 from sleepengine.timekeeper import Timekeeper
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
 
 
-class SleepEngine(DirectCalls):
+class SleepEngine(NodeCalls):
     """Weights sleep, wake, freeze and reset by rules, around an unmodified training loop.
 
     Args:
@@ -58,6 +58,9 @@ class SleepEngine(DirectCalls):
         undo: whether the last transaction can be undone bit for bit (copies what it touches).
         check_every: ticks between two looks of the sentinel; 0 = never.
         keep_records: the most records that the journal holds.
+        nodes: node groups written by hand.
+        example_inputs: inputs of one forward pass (a tensor, a tuple of arguments or a dict of
+            keywords), to find the node groups with (needs torch-pruning).
 
     Raises:
         SetupError: everything that cannot work, in one message.
@@ -94,6 +97,8 @@ class SleepEngine(DirectCalls):
         undo: bool = True,
         check_every: int = 100,
         keep_records: int | None = 10_000,
+        nodes: Sequence[NodeGroup] = (),
+        example_inputs: Any = None,
     ) -> None:
         self.model = model
         self.rules = setup.named(rules)
@@ -108,22 +113,17 @@ class SleepEngine(DirectCalls):
             self.rules,
             seed,
         )
+        self.live.nodes = node_setup.node_masks(self.live, nodes, example_inputs, self.rules)
         self.scope = setup.scope(model, params)
         self.time = Timekeeper()
-        self.enforcer = Enforcer(self.live.store, self.live.state, lean=memory == "lean")
+        self.enforcer = Enforcer(
+            self.live.store, self.live.state, lean=memory == "lean", buffers=self.live.held
+        )
         self.journal = Journal({n: p.shape for n, p in self.live.params.items()}, keep=keep_records)
         gatherer = Gatherer(self.live, data, loss_fn)
         setup.check(self.live, self.rules, self.scope, self._names, gatherer)
-        self.firing = Firing(
-            self.live,
-            self.enforcer,
-            self.time,
-            gatherer,
-            self.journal,
-            self._names,
-            self.scope,
-            undo,
-        )
+        kept = (self.journal, self._names, self.scope, undo)
+        self.firing = Firing(self.live, self.enforcer, self.time, gatherer, *kept)
         self.conductor = Conductor(
             self.live,
             self.enforcer,
@@ -132,14 +132,13 @@ class SleepEngine(DirectCalls):
             self.firing,
             Sentinel(self.live, self.enforcer, check_every),
             setup.kept_times(self.rules, keep),
-            self.scope,
+            node_setup.armed(self.live, self.rules, self.scope),
         )
         self._driver: Driver | None = None
 
     def _names(self, rule: Rule) -> tuple[str, ...]:
-        """The parameters that a rule acts on: its own patterns, or the engine's scope."""
-        patterns = None if rule.who is None else rule.who.patterns
-        return self.scope if patterns is None else setup.scope(self.model, patterns)
+        """The parameters that a rule scores: its own, or the engine's scope."""
+        return node_setup.names_of(self.live, rule, self.scope)
 
     def attach(
         self,
@@ -166,6 +165,7 @@ class SleepEngine(DirectCalls):
 
             driver = IgniteTrainer(self, trainer, steps_per_epoch, total_steps)
         setup.warn(self.live, self.scope)
+        node_setup.warn(self.live, self.rules)
         driver.attach()
         self._driver = driver
         return self
@@ -173,7 +173,7 @@ class SleepEngine(DirectCalls):
     def detach(self, *, wake: bool = False) -> None:
         """Leave nothing behind; sleepers stay zero (their values stay here) unless `wake=True`."""
         if wake:
-            self._now(Wake(), dict.fromkeys(self.live.store.entries(), ...))
+            self._wake_all()
         if self._driver is not None:
             driver, self._driver = self._driver, None
             driver.detach()

@@ -20,6 +20,8 @@ from sleepengine.journal import Journal, Record, TensorCounts
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
+from sleepengine.node_picking import bound, pick_nodes
+from sleepengine.nodes.units import Nodes
 from sleepengine.picking import Picked, pick
 from sleepengine.rule import Rule
 from sleepengine.timekeeper import Timekeeper
@@ -58,22 +60,26 @@ class Firing:
         transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         drafts: list[Record] = []
         carries = dict(self.carries)
-        resets: list[tuple[Rule, Choice]] = []
+        resets: list[tuple[Rule, Picked, Choice]] = []
         for rule in rules:
-            picked = self._pick(rule, transaction.store, captured, carries)
+            picked = self._pick(rule, transaction, captured, carries)
             carries[rule.name] = picked.carry
             done = rule.what.apply(transaction, picked.choice)
             drafts.append(self._draft(rule, picked, done))
-            resets.append((rule, done))
+            resets.append((rule, picked, done))
         changes = self._commit(transaction, drafts)
         self.carries = carries
         clock = self._time.clock()
-        for rule, done in resets:
+        for rule, picked, done in resets:
             self._time.fired(rule.name)
+            woke, store = changes.woke, self._live.store
+            if rule.who is not None and isinstance(rule.who.units, Nodes):
+                woke, store = transaction.node_changes.woke, self._live.nodes.store
+                done = picked.choice
             for one in () if rule.who is None else rule.who.filters:
-                one.changed(changes.woke, clock, self._live.store)
+                one.changed(woke, clock, store)
                 if rule.what.event == Happening.RESET.name:
-                    one.changed(done, clock, self._live.store)
+                    one.changed(done, clock, store)
         self._tell(drafts, changes)
         return changes
 
@@ -137,16 +143,22 @@ class Firing:
     def _pick(
         self,
         rule: Rule,
-        store: MaskStore,
+        transaction: Transaction,
         captured: Mapping[str, Tensor] | None,
         carries: Mapping[str, Carry],
     ) -> Picked:
         if rule.who is None:
             return Picked(Choice.empty())
+        store = transaction.store
         names = self._scope_of(rule)
         signals = self._gatherer.signals(rule, names, store, captured, self._time.iteration)
         clock = self._time.clock(rule.name)
-        return pick(rule, names, signals, store, clock, carries.get(rule.name, 0.0))
+        carry = carries.get(rule.name, 0.0)
+        units = bound(rule, transaction.nodes)
+        if units is not None:
+            nodes = transaction.nodes
+            return pick_nodes(rule, rule.who, units, signals, store, nodes, clock, carry)
+        return pick(rule, names, signals, store, clock, carry)
 
     def _commit(
         self, transaction: Transaction, drafts: list[Record], name: str | None = None

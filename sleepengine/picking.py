@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from saliency import Signals
+from saliency import CompensatingScorer, Signals
 from schedules import Clock
 from sleepengine.choosing.choose import choose
 from sleepengine.choosing.shares import Carry
@@ -25,6 +25,7 @@ class Picked:
     choice: Choice
     threshold: float | None = None
     carry: Carry = 0.0
+    update: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def everything(rule: Rule, store: MaskStore, names: Sequence[str]) -> Picked:
@@ -53,8 +54,8 @@ def pick(
     who, action = rule.who, rule.what
     if who is None:
         return everything(rule, store, names)
-    scores = _scores(rule, names, signals, store)
-    eligible = {name: _eligible(rule, store, name, clock) for name in names}
+    scores = scores_of(rule, names, signals, store)
+    eligible = {name: eligible_of(rule, store, name, clock) for name in names}
     counted = {name: m for name in names if (m := action.counted(store, name)) is not None}
     amount = None if who.amount is None else who.amount.at(rule.progress(clock))
     shapes = {name: store.shape(name) for name in names}
@@ -76,7 +77,8 @@ def pick(
     return Picked(Choice(masks), chosen.threshold, chosen.carry)
 
 
-def _eligible(rule: Rule, store: MaskStore, name: str, clock: Clock) -> Tensor | None:
+def eligible_of(rule: Rule, store: MaskStore, name: str, clock: Clock) -> Tensor | None:
+    """Which entries of a tensor (or nodes of a group, with their store) the rule may choose."""
     mask = rule.what.eligible(store, name)
     for one in () if rule.who is None else rule.who.filters:
         allowed = one.allows(store, name, clock)
@@ -85,9 +87,10 @@ def _eligible(rule: Rule, store: MaskStore, name: str, clock: Clock) -> Tensor |
     return mask
 
 
-def _scores(
+def scores_of(
     rule: Rule, names: Sequence[str], signals: Signals, store: MaskStore
 ) -> Mapping[str, Tensor]:
+    """The scores of each parameter, in its shape; equal ones for a rule without a scorer."""
     scorer = None if rule.who is None else rule.who.scorer
     if scorer is None:
         return {n: signals.weights[n].new_zeros(()).expand(store.shape(n)) for n in names}

@@ -21,6 +21,7 @@ from sleepengine.actions.rewind import Rewind
 from sleepengine.actions.values import Fresh, value_policy
 from sleepengine.actions.wake import Wake, state_policy
 from sleepengine.distributed import ranks_of
+from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.policies import ParkState
 from sleepengine.enforcement.roster import Roster
@@ -127,6 +128,7 @@ def live_things(
             Roster(params, optimizers), memory.state(rules), device=memory.park_on, dense=dense
         ),
         kept=KeptPoints(),
+        held=HeldBuffers(model),
         optimizers=optimizers,
         schedulers=schedulers,
         samplers=samplers,

@@ -11,8 +11,10 @@ from sleepengine.enforcement.frozen_values import read_frozen
 from sleepengine.errors import StateError
 from sleepengine.journal import Journal
 from sleepengine.masks import bits
+from sleepengine.masks.choice import Kind, Layer
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
+from sleepengine.nodes.node_masks import NodeMasks
 
 if TYPE_CHECKING:
     from sleepengine.engine import SleepEngine
@@ -24,6 +26,8 @@ FIELDS = {
     "seed",
     "event",
     "masks",
+    "nodes",
+    "statistics",
     "parked",
     "frozen",
     "optimizer_state",
@@ -51,6 +55,8 @@ def of(engine: SleepEngine) -> dict[str, Any]:
         "seed": live.seed,
         "event": live.event,
         "masks": live.store.state_dict(),
+        "nodes": live.nodes.store.state_dict(),
+        "statistics": live.held.state_dict(),
         "parked": live.parked.state_dict(),
         "frozen": engine.enforcer.state_dict(),
         "optimizer_state": live.state.state_dict(),
@@ -96,6 +102,10 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     live = engine.live
     masks = live.store.fork()
     masks.load_state_dict(saved["masks"])
+    nodes = live.nodes.fork()
+    nodes.store.load_state_dict(saved["nodes"])
+    statistics = live.held.check(saved["statistics"])
+    _check_nodes(masks, nodes, statistics)
     parked = live.parked.copy()
     parked.load_state_dict(saved["parked"])
     _check_parked(masks, parked)
@@ -109,6 +119,8 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     read_frozen(saved["frozen"], masks, live.state.roster)
 
     _apply(engine, saved, masks)
+    live.nodes.store.load_state_dict(saved["nodes"])
+    live.held.load(statistics)
     live.kept.replace(kept)
     agenda = engine.conductor.agenda
     agenda.restart()
@@ -149,6 +161,30 @@ def _apply(engine: SleepEngine, saved: Mapping[str, Any], masks: MaskStore) -> N
     engine.journal.load_state_dict(saved["journal"])
     engine.enforcer.sync(old | set(live.store.entries()))
     engine.enforcer.load_state_dict(saved["frozen"])
+
+
+def _check_nodes(masks: MaskStore, nodes: NodeMasks, statistics: Mapping[str, Any]) -> None:
+    for kind in Kind:
+        derived = nodes.covered(kind)
+        for name in masks.names():
+            said = masks.layer_bits(name, Layer.NODES, kind)
+            right = derived.bits(name).to(masks.device(name)) if name in derived else None
+            if right is not None and not bits.any_set(right):
+                right = None
+            if (said is None) != (right is None) or (
+                said is not None and right is not None and not torch.equal(said, right)
+            ):
+                raise StateError(
+                    f"{kind.value} entries of {name!r} are not those of the {kind.value} nodes"
+                )
+    held = nodes.held()
+    for name in held.keys() | statistics.keys():
+        if name not in held or name not in statistics:
+            if name in held and not bool(held[name].any()):
+                continue
+            raise StateError(f"the statistics {name!r} are held for other nodes than the saved")
+        if not torch.equal(held[name].cpu(), statistics[name][0].cpu()):
+            raise StateError(f"the statistics {name!r} are held for other nodes than the saved")
 
 
 def _check_parked(masks: MaskStore, parked: Parking) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sleepengine.actions.live import Live
-from sleepengine.actions.values import Parked, ValuePolicy
+from sleepengine.actions.node_values import fresh_statistics
+from sleepengine.actions.values import Fresh, Parked, ValuePolicy, Zero
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.enforcement.policies import ParkState, StatePolicy
 from sleepengine.masks import bits
-from sleepengine.masks.choice import Choice
+from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
+from sleepengine.nodes.sides import Side
 
 _AS_PARKED = {
     ParkState.NONE: StatePolicy.ZERO,
@@ -44,31 +46,61 @@ class Transaction:
         self.live = live
         self.step = step
         self.store: MaskStore = live.store.fork()
+        self.nodes = live.nodes.fork()
+        self.node_changes = Changes(*[Choice.empty()] * 4)
         self._enforcer = enforcer
         self._wakings: list[_Waking] = []
         self._afterwards: list[Callable[[Live], None]] = []
 
     def sleep(self, choice: Choice) -> Choice:
-        """Put the chosen weights to sleep in the working copy."""
+        """Put the chosen weights or nodes to sleep in the working copy."""
+        if choice.layer is Layer.NODES:
+            return self.nodes.sleep(choice, self.store)
         return self.store.sleep(choice)
 
-    def wake(self, choice: Choice, value: ValuePolicy, state: StatePolicy) -> Choice:
-        """Wake the chosen weights in the working copy; the last policy named for a weight holds."""
-        woke = self.store.wake(choice)
+    def wake(
+        self,
+        choice: Choice,
+        value: ValuePolicy,
+        state: StatePolicy,
+        outgoing: ValuePolicy | None = None,
+    ) -> Choice:
+        """Wake the chosen in the working copy; the last policy named for a weight holds."""
+        if choice.layer is Layer.WEIGHTS:
+            woke = self.store.wake(choice)
+            self._wakings.append(_Waking(woke, value, state))
+            return woke
+        woke = self.nodes.wake(choice, self.store)
         self._wakings.append(_Waking(woke, value, state))
+        if isinstance(value, Zero):  # a factor of zero would keep the incoming side from learning
+            norms = woke.intersection(self.nodes.norm_entries(choice))
+            self._wakings.append(_Waking(norms, Parked(), state))
+        readers = woke.intersection(self.nodes.entries(choice, Side.OUTGOING))
+        self._wakings.append(_Waking(readers, outgoing or value, state))
+        if isinstance(value, Fresh):
+            self.afterwards(lambda live: fresh_statistics(live, choice))
         return woke
 
     def freeze(self, choice: Choice) -> Choice:
-        """Freeze the chosen weights in the working copy."""
+        """Freeze the chosen weights or nodes in the working copy."""
+        if choice.layer is Layer.NODES:
+            return self.nodes.freeze(choice, self.store)
         return self.store.freeze(choice)
 
     def thaw(self, choice: Choice) -> Choice:
-        """Thaw the chosen weights in the working copy."""
+        """Thaw the chosen weights or nodes in the working copy."""
+        if choice.layer is Layer.NODES:
+            return self.nodes.thaw(choice, self.store)
         return self.store.thaw(choice)
+
+    def entries(self, nodes: Choice) -> Choice:
+        """Everything that belongs to chosen nodes."""
+        return self.nodes.entries(nodes)
 
     def become(self, masks: MaskStore, value: ValuePolicy, state: StatePolicy) -> Changes:
         """Make the working copy equal to `masks`; what wakes gets the given policies."""
         changes = self.store.adopt(masks)
+        self.nodes.follow(self.store)
         self._wakings.append(_Waking(changes.woke, value, state))
         return changes
 
@@ -94,6 +126,8 @@ class Transaction:
         """
         live, before, touched = self.live, self.live.store.fork(), self.touched()
         changes = live.store.adopt(self.store)
+        self.node_changes = live.nodes.store.adopt(self.nodes.store)
+        live.held.hold(live.nodes.held())
         for name in touched:
             rest, rise = _training_changes(before, live.store, name)
             if rest is not None:

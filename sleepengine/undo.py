@@ -21,6 +21,8 @@ class PreImage:
     def __init__(self, live: Live, touched: set[str], everything: bool) -> None:
         names = set(live.params) if everything else touched
         self._masks: MaskStore = live.store.fork()
+        self._nodes: MaskStore = live.nodes.store.fork()
+        self._statistics = live.held.image(live.nodes.buffers)
         self._weights = {n: live.params[n].detach().clone() for n in names}
         self._parked = {n: live.parked[n].copy() for n in names}
         self._state = live.state.image(names)
@@ -41,6 +43,8 @@ class PreImage:
         """Write everything back; returns the names whose masks must be put in force again."""
         touched = live.store.diff(self._masks).names() | set(self._weights)
         live.store.adopt(self._masks)
+        live.nodes.store.adopt(self._nodes)
+        live.held.put_back(self._statistics)
         live.event = self._event
         for name, value in self._weights.items():
             live.params[name].copy_(value)

@@ -17,7 +17,11 @@ from sleepengine.masks.store import MaskStore
 
 
 class Context(Protocol):
-    """One transaction, as an action sees it. Masks change at once in `store`, tensors at commit."""
+    """One transaction, as an action sees it. Masks change at once in `store`, tensors at commit.
+
+    A choice on the layer of weights is keyed by parameter, one on the layer of nodes by node group;
+    what a call returns is keyed by parameter in both cases.
+    """
 
     store: MaskStore
     step: int
@@ -26,8 +30,17 @@ class Context(Protocol):
         """Put the chosen weights to sleep; what really changed."""
         ...
 
-    def wake(self, choice: Choice, value: ValuePolicy, state: StatePolicy) -> Choice:
-        """Wake the chosen weights with a value and an optimizer-state policy; what changed."""
+    def wake(
+        self,
+        choice: Choice,
+        value: ValuePolicy,
+        state: StatePolicy,
+        outgoing: ValuePolicy | None = None,
+    ) -> Choice:
+        """Wake the chosen weights with a value and an optimizer-state policy; what changed.
+
+        `outgoing` is the value policy of what reads chosen nodes; None = `value`.
+        """
         ...
 
     def freeze(self, choice: Choice) -> Choice:
@@ -36,6 +49,10 @@ class Context(Protocol):
 
     def thaw(self, choice: Choice) -> Choice:
         """Thaw the chosen weights; what really changed."""
+        ...
+
+    def entries(self, nodes: Choice) -> Choice:
+        """Everything that belongs to chosen nodes, keyed by parameter."""
         ...
 
     def become(self, masks: MaskStore, value: ValuePolicy, state: StatePolicy) -> Changes:
@@ -70,6 +87,9 @@ class Action(ABC):
     @abstractmethod
     def apply(self, context: Context, choice: Choice) -> Choice:
         """Do it; returns what this action changed, before other rules of the transaction."""
+
+    def check_nodes(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise SetupError if the action cannot act on nodes as it was built."""
 
     @property
     def kept_points(self) -> dict[str, frozenset[str]]:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sleepengine.distributed import Ranks
+from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
+from sleepengine.nodes.node_masks import NodeMasks
 
 if TYPE_CHECKING:
     from sleepengine.actions.kept_points import KeptPoints
@@ -43,6 +45,8 @@ class Live:
     parked: Parking
     state: OptimizerState
     kept: KeptPoints
+    held: HeldBuffers
+    nodes: NodeMasks = field(default_factory=NodeMasks)
     optimizers: Sequence[Optimizer] = ()
     schedulers: Sequence[Stateful] = ()
     samplers: Sequence[Stateful] = ()

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from sleepengine.actions.action import Action, Context
 from sleepengine.actions.live import Live
-from sleepengine.actions.values import Parked, ValuePolicy, value_policy
+from sleepengine.actions.node_values import fresh_statistics
+from sleepengine.actions.values import Fresh, Parked, ValuePolicy, Zero, value_policy
 from sleepengine.actions.wake import state_policy
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
 from sleepengine.masks import bits
-from sleepengine.masks.choice import Choice
+from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.store import MaskStore
+from sleepengine.nodes.sides import Side
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,25 @@ class Reset(Action):
 
     Picks among the awake and trainable, lowest score first; masks do not change.
     value: "fresh", "zero", "original" or Kept("500it"). state: "zero" or "keep".
+    outgoing: for nodes, the value of the weights that read them, "zero" by default, so that the
+    output of the model changes only by what the nodes gave; `value` is then that of the incoming
+    side (ReDo, Sokar et al. 2023; continual backprop, Dohare et al. 2024). Entries that sleep
+    stay asleep and frozen ones stay as they are unless `include_frozen`.
     """
 
     value: str | ValuePolicy = "fresh"
     state: str | StatePolicy = "zero"
     include_frozen: bool = False
+    outgoing: str | ValuePolicy = "zero"
     event: ClassVar[str] = "RESET"
 
     def __post_init__(self) -> None:
-        """Check both words; a parked value makes no sense for a weight that is awake."""
-        if isinstance(value_policy(self.value), Parked):
-            raise SetupError("Reset(value='parked'): a weight that is awake has no parked value")
+        """Check the words; a parked value makes no sense for a weight that is awake."""
+        for label, value in (("value", self.value), ("outgoing", self.outgoing)):
+            if isinstance(value_policy(value), Parked):
+                raise SetupError(
+                    f"Reset({label}='parked'): a weight that is awake has no parked value"
+                )
         if state_policy(self.state) is StatePolicy.PARKED:
             raise SetupError("Reset(state='parked'): a weight that is awake has no parked state")
 
@@ -48,10 +58,38 @@ class Reset(Action):
 
     def apply(self, context: Context, choice: Choice) -> Choice:
         """Write the values once the masks of the transaction are in force."""
-        context.afterwards(lambda live: self._write(live, choice))
+        if choice.layer is Layer.NODES:
+            self.check_nodes()
+            context.afterwards(lambda live: self._write_nodes(live, choice))
+            return context.entries(choice)
+        context.afterwards(lambda live: self._write(live, choice, self.value))
         return choice
 
-    def _write(self, live: Live, choice: Choice) -> None:
+    def check_nodes(self) -> None:
+        """Zero on both sides raises: neither would ever receive a gradient."""
+        if all(isinstance(value_policy(v), Zero) for v in (self.value, self.outgoing)):
+            raise SetupError(
+                "Reset(value='zero', outgoing='zero'): a node that is zero on both sides never "
+                "learns; give one side 'fresh' or 'original'"
+            )
+
+    def _write_nodes(self, live: Live, nodes: Choice) -> None:
+        everything = live.nodes.entries(nodes)
+        outgoing = live.nodes.entries(nodes, Side.OUTGOING)
+        own = everything.difference(outgoing)
+        if isinstance(value_policy(self.value), Zero):
+            own = own.difference(live.nodes.norm_entries(nodes))
+        self._write(live, own, self.value)
+        self._write(live, outgoing, self.outgoing)
+        if isinstance(value_policy(self.value), Fresh):
+            fresh_statistics(live, nodes)
+
+    def _write(
+        self,
+        live: Live,
+        choice: Choice,
+        value: str | ValuePolicy,
+    ) -> None:
         for name in choice:
             where = choice.bits(name)
             asleep = live.store.asleep_bits(name)
@@ -59,11 +97,16 @@ class Reset(Action):
                 asleep is not None
             ):  # a later rule of the same transaction may have put some to sleep
                 where = bits.bit_andnot(where, asleep)
-            value_policy(self.value).write(live, name, where)
+            frozen = None if self.include_frozen else live.store.frozen_bits(name)
+            if choice.layer is Layer.NODES and frozen is not None:  # owned by others too
+                where = bits.bit_andnot(where, frozen)
+            if not bits.any_set(where):
+                continue
+            value_policy(value).write(live, name, where)
             live.state.renew(name, where, state_policy(self.state))
 
     @property
     def kept_points(self) -> dict[str, frozenset[str]]:
         """What the value policy reads."""
-        tag = value_policy(self.value).kept_point
-        return {} if tag is None else {tag: frozenset({"weights"})}
+        tags = (value_policy(self.value).kept_point, value_policy(self.outgoing).kept_point)
+        return {tag: frozenset({"weights"}) for tag in tags if tag is not None}

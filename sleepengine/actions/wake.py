@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sleepengine.actions.action import Action, Context
-from sleepengine.actions.values import ValuePolicy, value_policy
+from sleepengine.actions.values import ValuePolicy, Zero, value_policy
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError, did_you_mean
 from sleepengine.masks import bits
@@ -38,17 +38,27 @@ class Wake(Action):
     value: "parked" (as it fell asleep, the default), "zero", "original", "fresh", Kept("500it").
     state: "keep" (first moments zero, second moments as they were; the default), "zero"
     (everything fresh), "parked" (everything as it fell asleep). The two are independent.
+    outgoing: for nodes, the value of the weights that read them; `value` is then that of the
+    incoming side. With "zero" the output of the model does not jump. Zero on both sides raises:
+    neither side would ever receive a gradient.
     """
 
     value: str | ValuePolicy = "parked"
     state: str | StatePolicy = "keep"
+    outgoing: str | ValuePolicy = "parked"
     event: ClassVar[str] = "WOKE"
     highest: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Check both words."""
-        value_policy(self.value)
+        """Check the words."""
         state_policy(self.state)
+        if isinstance(value_policy(self.value), Zero) and isinstance(
+            value_policy(self.outgoing), Zero
+        ):
+            raise SetupError(
+                "Wake(value='zero', outgoing='zero'): a node that is zero on both sides never "
+                "learns; give one side 'parked', 'fresh' or 'original'"
+            )
 
     def eligible(self, store: MaskStore, name: str) -> Tensor:
         """Asleep by their own weight bit, and not under a sleeping node."""
@@ -66,10 +76,15 @@ class Wake(Action):
 
     def apply(self, context: Context, choice: Choice) -> Choice:
         """Wake them."""
-        return context.wake(choice, value_policy(self.value), state_policy(self.state))
+        return context.wake(
+            choice,
+            value_policy(self.value),
+            state_policy(self.state),
+            value_policy(self.outgoing),
+        )
 
     @property
     def kept_points(self) -> dict[str, frozenset[str]]:
         """What the value policy reads."""
-        tag = value_policy(self.value).kept_point
-        return {} if tag is None else {tag: frozenset({"weights"})}
+        tags = (value_policy(self.value).kept_point, value_policy(self.outgoing).kept_point)
+        return {tag: frozenset({"weights"}) for tag in tags if tag is not None}

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from sleepengine.enforcement.frozen_values import frozen_awake, read_frozen
+from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.holding import HeldSteps
 from sleepengine.enforcement.leaks import Leak, find_leak
 from sleepengine.enforcement.optimizer_state import OptimizerState
@@ -37,6 +38,7 @@ class Enforcer:
         lean: keep no expanded masks and no dense buffers of frozen values.
         mask_every_step: mask before every step even if the gradient looks untouched, for
             communication hooks that rewrite gradients without telling autograd.
+        buffers: entries of buffers that are put back around every step.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Enforcer:
         *,
         lean: bool = False,
         mask_every_step: bool = False,
+        buffers: HeldBuffers | None = None,
     ) -> None:
         self._store = store
         self._state = state
         self._roster = state.roster
         self._lean = lean
         self._always = mask_every_step
+        self._buffers = buffers
         self._watched = WatchList(store, state.roster, lean)
         self._held = HeldSteps()
         self._handles: list[RemovableHandle] = []
@@ -109,6 +113,7 @@ class Enforcer:
 
     def detach(self) -> None:
         """Remove every hook and forget what was kept; values and masks stay as they are."""
+        self._repair_buffers()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -134,6 +139,7 @@ class Enforcer:
 
     def repair(self, names: Iterable[str] | None = None) -> None:
         """Write +0.0 over sleeping and kept values over frozen entries, now."""
+        self._repair_buffers()
         for watched in self._watched.among(names):
             watched.repair(lean=self._lean)
             watched.look()
@@ -216,6 +222,7 @@ class Enforcer:
                 if watched.was_written():
                     watched.repair(lean=self._lean)
                 watched.mask_gradient(self._always)
+        self._repair_buffers()
         if self._before is not None:
             self._before(optimizer)
         return self._held.before(optimizer, args, kwargs)
@@ -228,6 +235,10 @@ class Enforcer:
         if self._watched:
             for _, watched in self._watched.of(optimizer):
                 watched.look()
+
+    def _repair_buffers(self) -> None:
+        if self._buffers is not None and len(self._buffers):
+            self._buffers.repair()
 
     def _repair_after(self, optimizer: Optimizer) -> None:
         created = self._state.after_step(optimizer)

@@ -1,0 +1,69 @@
+"""From a rule over nodes and its signals to a choice of nodes: score, pool, choose."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saliency import Signals
+from schedules import Clock
+from sleepengine.choosing.choose import choose
+from sleepengine.choosing.shares import Carry
+from sleepengine.masks.choice import Choice, Layer
+from sleepengine.masks.store import MaskStore
+from sleepengine.nodes.node_masks import NodeMasks
+from sleepengine.nodes.units import Nodes
+from sleepengine.picking import Picked, eligible_of, scores_of
+from sleepengine.rule import Rule, Who
+
+
+def bound(rule: Rule, nodes: NodeMasks) -> Nodes | None:
+    """The rule's nodes over the engine's groups; None for a rule over weights.
+
+    Raises:
+        SetupError: there is no group, or a name matches none.
+    """
+    who = rule.who
+    if who is None or not isinstance(who.units, Nodes):
+        return None
+    return who.units.bound(nodes.groups, who.patterns)
+
+
+def pick_nodes(
+    rule: Rule,
+    who: Who,
+    units: Nodes,
+    signals: Signals,
+    store: MaskStore,
+    nodes: NodeMasks,
+    clock: Clock,
+    carry: Carry = 0.0,
+) -> Picked:
+    """Choose the nodes of one rule; every group is a tensor of `size` units to the pools.
+
+    Raises:
+        SetupError: the scorer left out a parameter or its scores do not fit.
+        CollapseError: a group would lose its last awake node.
+    """
+    action = rule.what
+    scores = units.pool(scores_of(rule, units.scored, signals, store))
+    kept = nodes.store
+    eligible: dict[str, Tensor] = {}
+    for name in scores:
+        mask = eligible_of(rule, kept, name, clock)
+        if mask is not None:
+            eligible[name] = mask.to(scores[name].device)
+    counted = {n: m for n in scores if (m := action.counted(kept, n)) is not None}
+    chosen = choose(
+        scores,
+        who.pools,
+        None if who.amount is None else who.amount.at(rule.progress(clock)),
+        asleep={n: m.to(scores[n].device) for n, m in counted.items()},
+        eligible=eligible,
+        highest=action.highest,
+        keep_one=action.empties and not who.allow_empty,
+        carry=carry,
+        shapes={n: torch.Size([s.numel()]) for n, s in scores.items()},
+    )
+    masks = {n: m & eligible[n] if n in eligible else m for n, m in chosen.masks.items()}
+    return Picked(Choice(masks, Layer.NODES), chosen.threshold, chosen.carry)

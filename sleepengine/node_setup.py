@@ -1,0 +1,104 @@
+"""The node groups of an engine: given by hand, named by rules, or found from the model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sleepengine import setup
+from sleepengine.actions.live import Live
+from sleepengine.errors import SetupError, UnknownNameError, did_you_mean
+from sleepengine.node_picking import bound
+from sleepengine.nodes.group import NodeGroup, by_name
+from sleepengine.nodes.node_masks import NodeMasks
+from sleepengine.nodes.units import Nodes
+from sleepengine.rule import Rule
+
+_NONE = (
+    "This engine has no node groups: give it example_inputs= (needs torch-pruning) or "
+    "nodes=[NodeGroup(...)]."
+)
+
+
+def node_masks(
+    live: Live, given: Sequence[NodeGroup], example_inputs: Any, rules: Iterable[Rule]
+) -> NodeMasks:
+    """The groups of the engine: those given, those of the rules, and what is found beside them.
+
+    A found group is left out where a layer's outputs are in a group that was given.
+
+    Raises:
+        SetupError: a group does not fit the model, or two share a name.
+    """
+    own = [rule.who.units for rule in rules if rule.who is not None]
+    named = [group for units in own if isinstance(units, Nodes) for group in units.groups]
+    groups = list(by_name([*given, *named]).values())
+    if example_inputs is not None:
+        from sleepengine.nodes.found import find_groups
+
+        taken = {layer for group in groups for layer in group.layers}
+        names = {group.name for group in groups}
+        found = find_groups(live.model, example_inputs).groups
+        groups += [g for g in found if not taken & set(g.layers) and g.name not in names]
+    shapes = {name: p.shape for name, p in live.params.items()}
+    devices = {name: p.device for name, p in live.params.items()}
+    return NodeMasks(groups, shapes, devices, live.held.shapes())
+
+
+def names_of(live: Live, rule: Rule, scope: tuple[str, ...]) -> tuple[str, ...]:
+    """The parameters that a rule scores: its nodes' weights, its own patterns, or the scope."""
+    units = bound(rule, live.nodes)
+    if units is not None:
+        rule.what.check_nodes()
+        return units.scored
+    patterns = None if rule.who is None else rule.who.patterns
+    return scope if patterns is None else setup.scope(live.model, patterns)
+
+
+def armed(live: Live, rules: Iterable[Rule], scope: tuple[str, ...]) -> tuple[str, ...]:
+    """The parameters whose gradients any rule may ask for: the scope, and what nodes score."""
+    of_nodes = (units.scored for rule in rules if (units := bound(rule, live.nodes)) is not None)
+    return tuple(dict.fromkeys([*scope, *(name for names in of_nodes for name in names)]))
+
+
+def warn(live: Live, rules: Iterable[Rule]) -> None:
+    """Say which rules choose among nodes that something reads without weights, by name."""
+    for rule in rules:
+        units = bound(rule, live.nodes)
+        for group in () if units is None else units.groups:
+            warn_of(group, f"rule {rule.name!r}: ", stacklevel=4)
+
+
+def warn_of(group: NodeGroup, who: str = "", stacklevel: int = 3) -> None:
+    """Say who reads the nodes of a group without weights."""
+    if group.read_by:
+        warnings.warn(
+            f"{who}nodes of {group.name!r} are read by {', '.join(group.read_by)} without weights: "
+            "there a sleeping node counts as zero, it does not vanish",
+            stacklevel=stacklevel,
+        )
+
+
+def group_of(nodes: NodeMasks, layer: str) -> NodeGroup:
+    """The group that a direct call means: by its name, or by the layer that makes the nodes.
+
+    Raises:
+        SetupError: there is none, or several.
+    """
+    if layer in nodes.groups:
+        return nodes.groups[layer]
+    wanted = layer.removesuffix(".weight")
+    hits = [group for group in nodes.groups.values() if wanted in group.layers]
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        raise SetupError(
+            f"{layer!r} makes the nodes of several groups; name one of "
+            f"{', '.join(repr(group.name) for group in hits)}"
+        )
+    known = [*nodes.groups, *(one for group in nodes.groups.values() for one in group.layers)]
+    raise UnknownNameError(
+        f"{layer!r} is no node group, and makes the nodes of none. "
+        + (did_you_mean(layer, dict.fromkeys(known)) if known else _NONE)
+    )
