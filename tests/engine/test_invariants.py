@@ -78,6 +78,7 @@ class Hand:
             awake_value = new & ~self.frozen[name]  # the value of a frozen one is known already
             self.values[name][awake_value] = param[awake_value]
             param[new] = 0.0
+            self.forget_history(new & self.frozen[name])
         if kind == "asleep" and not on:
             param[new] = self.values[name][new]
         if kind == "frozen" and on:
