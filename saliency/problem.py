@@ -84,11 +84,13 @@ class Problem:
         """The batches in order.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is none, or one that holds no samples.
         """
         found = False
         for batch in self.batches:
             found = True
+            if batch_size(batch) == 0:
+                raise ValueError("Problem: a batch of batches= holds no samples.")
             yield batch
         if not found:
             raise ValueError("Problem: batches= gave no batch; curvature needs at least one.")

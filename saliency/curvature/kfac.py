@@ -163,13 +163,11 @@ def _patches(layer: Layer, a: Tensor) -> Tensor:
     """[samples x places, in], in the weight's order."""
     if isinstance(layer, nn.Linear):
         return a.flatten(0, -2)
-    paddings = [int(p) for p in layer.padding]
-    for axis, (size, stride, padding, dilation) in enumerate(
-        zip(layer.kernel_size, layer.stride, paddings, layer.dilation, strict=True)
-    ):
-        dim = axis + 2
-        pad = [0, 0] * (layer.weight.dim() - 1 - dim) + [padding, padding]
-        a = nn.functional.pad(a, pad)
+    # The last axis comes first in pad().
+    both = [int(p) for p in layer.padding for _ in range(2)][::-1]
+    a = nn.functional.pad(a, both)
+    steps = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
+    for dim, (size, stride, dilation) in enumerate(steps, start=2):
         a = a.unfold(dim, dilation * (size - 1) + 1, stride)[..., ::dilation]
     kernel = len(layer.kernel_size)
     # [n, in, *places, *kernel] -> [n, *places, in, *kernel]
