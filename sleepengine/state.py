@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,12 @@ FIELDS = {
 
 
 def _digest(engine: SleepEngine) -> list[str]:
-    """The rules as text, to tell whether a saved state belongs to them."""
-    return [f"{rule.name}: {rule.why} {rule.what!r}" for rule in engine.rules]
+    """The rules as text, to tell whether a saved state belongs to them.
+
+    Addresses are left out: a curve that is a plain function has another one in every process.
+    """
+    texts = (f"{rule.name}: {rule.why} {rule.what!r}" for rule in engine.rules)
+    return [re.sub(r" at 0x[0-9a-f]+", "", text) for text in texts]
 
 
 def of(engine: SleepEngine) -> dict[str, Any]:
