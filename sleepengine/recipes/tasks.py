@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from saliency import Magnitude
-from schedules import on, once
+from schedules import at, once
 from sleepengine.actions.freeze import Freeze, Thaw
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.wake import Wake
@@ -14,35 +14,34 @@ from sleepengine.rule import Rule, Who
 
 
 def packnet(
-    share: float = 0.5, *, trained: str = "trained", retrained: str = "retrained"
+    trained: Sequence[str], retrained: Sequence[str], *, share: float = 0.5
 ) -> tuple[Rule, ...]:
     """PackNet: a task keeps its largest weights, frozen; the others are free for the next task.
 
     | when            | who                               | what             |
     |-----------------|-----------------------------------|------------------|
-    | on(`trained`)   | Magnitude, PerTensor, by(`share`) | Sleep            |
-    | on(`retrained`) | all that train                    | Freeze           |
-    | on(`retrained`) | all that sleep                    | Wake(value=zero) |
+    | at(`trained`)   | Magnitude, PerTensor, by(`share`) | Sleep            |
+    | at(`retrained`) | all that train                    | Freeze           |
+    | the same        | all that sleep                    | Wake(value=zero) |
 
-    `trained` and `retrained` are events of your own, told after training on a task and after
-    training again without its small weights. Weights of earlier tasks are frozen, so that a task
-    gives up weights of its own only. Keep each task's masks with
-    `engine.store.snapshot("task1")`.
+    `trained` and `retrained` hold a time per task: when it was trained, and when it was trained
+    again without its small weights. Weights of earlier tasks are frozen, so that a task gives up
+    weights of its own only. Keep each task's masks with `engine.store.snapshot("task1")`.
 
     Source: Mallya and Lazebnik 2018 (arXiv:1711.05769).
 
-    >>> for rule in packnet():
+    >>> for rule in packnet(["5ep", "12ep"], ["7ep", "14ep"]):
     ...     print(rule.when, rule.who.amount, rule.what)
-    on('trained') by(0.5) Sleep
-    on('retrained') by(1.0) Freeze
-    on('retrained') by(1.0) Wake
+    at('5ep', '12ep') by(0.5) Sleep
+    at('7ep', '14ep') by(1.0) Freeze
+    at('7ep', '14ep') by(1.0) Wake
     """
     small = Who(Magnitude(), pools=PerTensor(), amount=by(share))
     everything = Who(amount=by(1.0))
     return (
-        Rule(on(trained), small, Sleep()),
-        Rule(on(retrained), everything, Freeze()),
-        Rule(on(retrained), everything, Wake("zero", "zero")),
+        Rule(at(*trained), small, Sleep()),
+        Rule(at(*retrained), everything, Freeze()),
+        Rule(at(*retrained), everything, Wake("zero", "zero")),
     )
 
 
