@@ -70,17 +70,18 @@ def run(
 ) -> None:
     """Train what CONFIG says, print the results, write a run folder."""
     from sleepengine import console
-    from sleepengine.pipeline import run as running
     from sleepengine.pipeline.config import load
     from sleepengine.pipeline.plugins import load_plugins
+    from sleepengine.pipeline.run import default_folder
+    from sleepengine.pipeline.run import run as running
     from sleepengine.pipeline.runner import Options
 
     settings = [*overrides, *([] if seeds is None else [f"seeds=[{seeds}]"])]
     own = load_plugins(plugins)
     loaded = load(config, plugins=own, overrides=settings)
-    folder = running.default_folder(loaded.name) if out is None else Path(out)
+    folder = default_folder(loaded.name) if out is None else Path(out)
     with _resumable(folder):
-        result = running.run(
+        result = running(
             loaded,
             out=folder,
             data_folder=data_folder,

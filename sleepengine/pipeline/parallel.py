@@ -8,6 +8,7 @@ in the order of the seeds, are those of one process.
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -92,8 +93,10 @@ class Parallel:
                     _ask(processes)
                 bar.update(self._networks() - bar.n)
         told = [process.communicate()[1] for process in processes]
+        # One that was asked while it was still starting dies of the signal; nothing is lost.
+        gone = (0, INTERRUPTED, -signal.SIGTERM) if asked else (0, INTERRUPTED)
         for process, words in zip(processes, told, strict=True):
-            if process.returncode not in (0, INTERRUPTED):
+            if process.returncode not in gone:
                 raise WorkerError(words.strip().removeprefix("error: ") or "a worker was killed")
         if any(process.returncode for process in processes):
             raise KeyboardInterrupt

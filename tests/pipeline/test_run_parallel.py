@@ -1,0 +1,75 @@
+"""Seeds in several processes: the same lines as in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sleepengine.errors import SetupError
+from sleepengine.pipeline.resume import resume
+from sleepengine.pipeline.run import run
+from sleepengine.pipeline.runner import Options
+from sleepengine.pipeline.tables import Plugins
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+name: side_by_side
+model: {mlp: {sizes: [4]}}
+train: {length: 100it, batch_size: 64, evaluate: 10it}
+seeds: [2, 0]
+rules:
+  - {when: {once: 5it}, who: {scorer: Random, amount: {to: 0.5}}, what: Sleep}
+"""
+SIDE_BY_SIDE = Options(progress=False, workers=2)
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers find this library wherever the tests run from."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def content(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("results", "curves", "journal"):
+        rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        found[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    for path in sorted((folder / "masks").iterdir()):
+        found[path.name] = path.read_bytes()
+    return found
+
+
+def test_two_processes_interrupted_and_resumed_write_what_one_writes(tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    # Wherever the workers are by then, most likely still starting.
+    press = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    press.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, out=folder, options=SIDE_BY_SIDE)
+    press.join()
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert not (folder / "results.jsonl").read_text()
+    assert resume(folder, progress=False).status == "finished"
+    run(CONFIG, out=tmp_path / "one", progress=False)
+    assert content(folder) == content(tmp_path / "one")
+    assert [row["seed"] for row in content(folder)["results"]] == [2, 0]
+    assert not (folder / "parts").exists()
+    assert not (folder / "checkpoint.run").exists()
+
+
+def test_workers_need_everything_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="cannot be handed to another process"):
+        run(CONFIG, out=tmp_path / "r", model=torch.nn.Linear(2, 2), options=SIDE_BY_SIDE)
+    own = Plugins(models={"mine": lambda seed: torch.nn.Linear(2, 2)})
+    with pytest.raises(SetupError, match="use plug-in modules"):
+        run(CONFIG, out=tmp_path / "r", plugins=own, options=SIDE_BY_SIDE)
+    with pytest.raises(SetupError, match="at least 1"):
+        run(CONFIG, out=tmp_path / "r", options=Options(workers=0))
+    assert not (tmp_path / "r").exists()
