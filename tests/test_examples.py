@@ -70,6 +70,24 @@ def test_direct_calls():
     }
 
 
+def test_mask_training():
+    table = load("mask_training").main(steps=250, pretrain=500, width=30)
+    assert min(table["no mask"]) > 0.85
+    assert table["digit"][0] > 0.7 > table["digit"][1]  # a mask answers its own task
+    assert table["odd"][1] > 0.7 > table["odd"][0]
+
+
+def test_supermask():
+    results = load("supermask").main(epochs=5, width=100)
+    assert results["learned"] > 0.8 > 0.3 > max(results["random"], results["no mask"])
+    assert results["changed"] == 0
+
+
+def test_task_masks():
+    rows = load("task_masks").main(steps=30, width=40)
+    assert all(same and right > 0.8 for right, same in rows)
+
+
 def test_every_example_is_run_and_short():
     files = sorted(FOLDER.glob("*.py"))
     assert {f"test_{path.stem}" for path in files} <= set(globals())

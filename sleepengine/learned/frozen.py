@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from sleepengine import setup
 from sleepengine.errors import LeakError, SetupError
-from sleepengine.names import canonical, named_parameters, unwrap
+from sleepengine.names import named_parameters, unwrap
 
 
 def scope(model: nn.Module, patterns: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -61,7 +61,6 @@ class FrozenModel:
 
     def __init__(self, model: nn.Module) -> None:
         self.module = unwrap(model)
-        full = {canonical(name): name for name, _ in self.module.named_parameters()}
         known = named_parameters(model)
         trainable = [name for name, p in known.items() if p.requires_grad]
         if trainable:
@@ -70,7 +69,9 @@ class FrozenModel:
                 "model.requires_grad_(False).eval() first; only logits are trained"
             )
         self.weights: dict[str, Tensor] = {name: p.detach() for name, p in known.items()}
-        self._full = {name: full[name] for name in known}
+        # Tied parameters are handed over under each of their names.
+        every = list(self.module.named_parameters(remove_duplicate=False))
+        self._full = {name: [full for full, p in every if p is known[name]] for name in known}
         self._buffers = {name: b.detach().clone() for name, b in self.module.named_buffers()}
         self._first = dict(_digests(self.module))
         self.check_mode()
@@ -100,8 +101,8 @@ class FrozenModel:
         for name, weight in self.weights.items():
             gate = gates.get(name)
             masked = weight if gate is None else weight * gate.to(weight.dtype)
-            values[self._full[name]] = masked
-        return functional_call(self.module, values, (x,))
+            values.update(dict.fromkeys(self._full[name], masked))
+        return functional_call(self.module, values, (x,), tie_weights=False)
 
     def check_buffers(self) -> None:
         """The forward pass wrote into no buffer (it got copies, so the model is as it was).
