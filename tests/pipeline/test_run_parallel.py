@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,18 @@ def content(folder: Path) -> dict[str, Any]:
 
 def test_two_processes_interrupted_and_resumed_write_what_one_writes(tmp_path: Path) -> None:
     folder = tmp_path / "two"
-    # Wherever the workers are by then, most likely still starting.
-    press = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    press.start()
+
+    def press() -> None:
+        while not (folder / "parts" / "1" / "checkpoint.run").is_file():
+            time.sleep(0.01)
+        time.sleep(0.3)  # wherever the workers are by then, most likely still starting
+        os.kill(os.getpid(), signal.SIGINT)
+
+    finger = threading.Thread(target=press, daemon=True)
+    finger.start()
     with pytest.raises(KeyboardInterrupt):
         run(CONFIG, out=folder, options=SIDE_BY_SIDE)
-    press.join()
+    finger.join()
     assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
     assert not (folder / "results.jsonl").read_text()
     assert resume(folder, progress=False).status == "finished"
