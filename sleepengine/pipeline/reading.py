@@ -62,8 +62,11 @@ class Reader:
         try:
             return make()
         except (ValueError, TypeError, SleepError) as error:
-            self.mistakes.add(call.path, str(error), at_key=call.named)
-            return FAILED
+            words = str(error)
+        except (RuntimeError, ArithmeticError, MemoryError) as error:  # too large a size
+            words = f"{call.entry.name} cannot be made: {str(error) or type(error).__name__}"
+        self.mistakes.add(call.path, words, at_key=call.named)
+        return FAILED
 
     def record(self, entry: Entry, data: Any, path: KeyPath) -> Any:
         """The object of `entry` from a mapping of its arguments (a rule, a who), or FAILED."""

@@ -253,6 +253,7 @@ def test_mistakes_of_optimizers_and_schedules(line, message):
     ("line", "message"),
     [
         ("model: {mlp: {sizes: [8, 0]}}", "1:9: sizes: sizes must be positive integers"),
+        ("model: {mlp: {sizes: [1000000000000000]}}", "1:9: mlp cannot be made: "),
         ("model: {mlp: {sizes: [8], activation: rellu}}", "unknown activation 'rellu'. Did you"),
         ("model: {mlp: {sizes: [8], seed: 3}}", "'seed' is filled in by the pipeline"),
         ("model: {mlp: [[8]]}", "mlp was given 1 arguments and takes none without a name"),
