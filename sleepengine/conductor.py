@@ -8,7 +8,7 @@ from torch import Tensor
 
 from schedules.time import Time
 from sleepengine.actions.live import Live
-from sleepengine.agenda import Agenda
+from sleepengine.agenda import Agenda, reads_gradients
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.firing import Firing
 from sleepengine.masks import bits
@@ -97,11 +97,15 @@ class Conductor:
         self._keep_points()
         self.agenda.look()
         self._fire_ready(captured)
-        if captured is not None:
-            # After scoring: a scorer that compares with the last step must not see this one twice.
-            seen = [rule for rule in self.agenda.rules if self.agenda.observed(rule)]
-            self.firing.observe(seen, captured)
         if stepped:
+            # After scoring: a scorer that compares with the last step must not see this one twice.
+            seen = [
+                rule
+                for rule in self.agenda.rules
+                if self.agenda.observed(rule)
+                and (captured is not None or not reads_gradients(rule))
+            ]
+            self.firing.observe(seen, captured)
             self._stepped = True
             self.agenda.window, self._since_step = self._since_step, 0
             self._plan()

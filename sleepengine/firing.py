@@ -65,6 +65,7 @@ class Firing:
             picked = self._pick(rule, transaction, captured, carries)
             carries[rule.name] = picked.carry
             done = rule.what.apply(transaction, picked.choice)
+            transaction.compensate(picked.update)
             drafts.append(self._draft(rule, picked, done))
             resets.append((rule, picked, done))
         changes = self._commit(transaction, drafts)
@@ -103,10 +104,7 @@ class Firing:
         """Take back the last transaction; True when bit for bit."""
         if self._pre_image is not None:
             before = self._live.store.fork()
-            touched = self._pre_image.put_back(self._live)
-            self._pre_image = None
-            self._enforcer.sync(touched)
-            self._enforcer.accept(touched)
+            self._put_back()
             self._note_undo(before, "bit for bit")
             return True
         last = self._journal.last()
@@ -121,11 +119,18 @@ class Firing:
         )
         return False
 
+    def _put_back(self) -> None:
+        if self._pre_image is not None:
+            touched = self._pre_image.put_back(self._live)
+            self._pre_image = None
+            self._enforcer.sync(touched)
+            self._enforcer.accept(touched)
+
     def forget_undo(self) -> None:
         """A step is coming: from now on undo restores masks only."""
         self._pre_image = None
 
-    def observe(self, rules: Sequence[Rule], captured: Mapping[str, Tensor]) -> None:
+    def observe(self, rules: Sequence[Rule], captured: Mapping[str, Tensor] | None) -> None:
         """Let accumulating scorers look at this step, each once even when rules share it."""
         seen: set[int] = set()
         for rule in rules:
@@ -151,7 +156,9 @@ class Firing:
             return Picked(Choice.empty())
         store = transaction.store
         names = self._scope_of(rule)
-        signals = self._gatherer.signals(rule, names, store, captured, self._time.iteration)
+        signals = self._gatherer.signals(
+            rule, names, store, captured, self._time.iteration, transaction.changed()
+        )
         clock = self._time.clock(rule.name)
         carry = carries.get(rule.name, 0.0)
         units = bound(rule, transaction.nodes)
@@ -165,10 +172,13 @@ class Firing:
     ) -> Changes:
         live = self._live
         before = live.store.fork()
-        touched = transaction.touched()
         if self._undoes:
-            self._pre_image = PreImage(live, touched, transaction.writes_values)
-        changes = transaction.commit()
+            self._pre_image = PreImage(live, transaction.written(), transaction.writes_values)
+        try:
+            changes = transaction.commit()
+        except BaseException:  # a value that cannot be written, a rewind that did not verify
+            self._put_back()
+            raise
         if name is not None:
             for kind, choice in changes._asdict().items():
                 if not choice.is_empty():
@@ -185,7 +195,7 @@ class Firing:
         why = rule.why
         if picked.threshold is not None:
             why += f", last score {picked.threshold:.6g}"
-        note = ""
+        note = "survivors were moved to make up for it" if picked.update else ""
         if rule.what.chooses and done.is_empty():
             note = "nothing to do: at or past the target"
         return self._record(rule.name, str(rule.what), why, done, note)

@@ -20,7 +20,10 @@ from sleepengine.rule import Rule
 
 @dataclass(frozen=True)
 class Picked:
-    """The chosen weights, the last score chosen, and what a rate carries to its next firing."""
+    """The chosen weights, the last score chosen, and what a rate carries to its next firing.
+
+    update: what the survivors are to gain, for an action that compensates.
+    """
 
     choice: Choice
     threshold: float | None = None
@@ -74,7 +77,8 @@ def pick(
     for name, mask in who.units.spread(chosen.masks, shapes).items():
         free = eligible[name]
         masks[name] = mask if free is None else mask & free
-    return Picked(Choice(masks), chosen.threshold, chosen.carry)
+    choice = Choice(masks)
+    return Picked(choice, chosen.threshold, chosen.carry, _update(rule, choice, signals))
 
 
 def eligible_of(rule: Rule, store: MaskStore, name: str, clock: Clock) -> Tensor | None:
@@ -109,3 +113,13 @@ def scores_of(
                 f"for {name} of shape {tuple(store.shape(name))}"
             ) from error
     return scores
+
+
+def _update(rule: Rule, choice: Choice, signals: Signals) -> Mapping[str, Tensor]:
+    """What the scorer lets the survivors gain; nothing unless the action compensates."""
+    scorer = None if rule.who is None else rule.who.scorer
+    if not rule.what.compensates or not isinstance(scorer, CompensatingScorer):
+        return {}
+    chosen = {name: mask for name, mask in choice.masks.items() if bool(mask.any())}
+    with torch.no_grad():
+        return scorer.compensate(chosen, signals) if chosen else {}

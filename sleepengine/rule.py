@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from saliency import Scorer
+from saliency import CompensatingScorer, Scorer
 from schedules import Clock, Trigger
 from schedules.time import Time
 from sleepengine.actions.action import Action
@@ -114,6 +114,12 @@ class Rule:
             raise SetupError(f"Rule(what={self.what!r}) acts on the whole model: leave out who=")
         if self.who is not None:
             self.who.pools.check(self.who.units, self.who.amount, self.what.highest)
+        scored = None if self.who is None else self.who.scorer
+        if self.what.compensates and not isinstance(scored, CompensatingScorer):
+            raise SetupError(
+                f"Rule(what={self.what!r}): {scored!r} gives no update of the survivors; use "
+                "ExactOBS(), SparseGPT(), OBS() or another CompensatingScorer"
+            )
         if self.at not in ("before_step", "after_step"):
             raise SetupError(f"Rule(at={self.at!r}): valid are 'before_step' and 'after_step'")
         if self.skip_step:

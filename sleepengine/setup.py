@@ -225,7 +225,7 @@ def check(
             continue
         if not names and rule.what.chooses:
             problems.append(f"rule {rule.name!r}: no parameter is in its scope")
-        problems += gatherer.problems(rule)
+        problems += gatherer.problems(rule, names)
         problems += _missing(rule, names, live)
         if rule.skip_step and not live.optimizers:
             problems.append(f"rule {rule.name!r}: skip_step needs an optimizer")

@@ -51,6 +51,7 @@ class Transaction:
         self._enforcer = enforcer
         self._wakings: list[_Waking] = []
         self._afterwards: list[Callable[[Live], None]] = []
+        self._updates: dict[str, Tensor] = {}
 
     def sleep(self, choice: Choice) -> Choice:
         """Put the chosen weights or nodes to sleep in the working copy."""
@@ -66,6 +67,9 @@ class Transaction:
         outgoing: ValuePolicy | None = None,
     ) -> Choice:
         """Wake the chosen in the working copy; the last policy named for a weight holds."""
+        for policy in (value, outgoing or value):
+            policy.check(self.live, choice.names if choice.layer is Layer.WEIGHTS else ())
+        self.live.state.check(state)
         if choice.layer is Layer.WEIGHTS:
             woke = self.store.wake(choice)
             self._wakings.append(_Waking(woke, value, state))
@@ -108,6 +112,23 @@ class Transaction:
         """Write values once the masks are in force."""
         self._afterwards.append(act)
 
+    def compensate(self, update: Mapping[str, Tensor]) -> None:
+        """Let weights that may train gain this, unless a later rule puts them to sleep."""
+        for name, gain in update.items():
+            free = self.store.trainable(name)
+            gain = gain if free is None else gain.masked_fill(~free, 0)
+            self._updates[name] = self._updates[name] + gain if name in self._updates else gain
+
+    def changed(self) -> dict[str, Tensor]:
+        """The weights that differ so far, as they will be; what wakes still counts as 0."""
+        found: dict[str, Tensor] = {}
+        for name in self.written():
+            value, awake = self.live.params[name].detach().clone(), self.store.awake(name)
+            if name in self._updates:
+                value += self._updates[name]
+            found[name] = value if awake is None else value.masked_fill_(~awake, 0)
+        return found
+
     @property
     def writes_values(self) -> bool:
         """Whether any action writes values beside what masks do."""
@@ -116,6 +137,10 @@ class Transaction:
     def touched(self) -> set[str]:
         """Names whose masks differ from the live ones."""
         return self.live.store.diff(self.store).names()
+
+    def written(self) -> set[str]:
+        """Names whose masks or survivors change."""
+        return self.touched() | set(self._updates)
 
     @torch.no_grad()
     def commit(self) -> Changes:
@@ -139,6 +164,7 @@ class Transaction:
                 self._write_woken(name, changes.woke.bits(name))
             if rise is not None:
                 self._release(name, rise)
+        self._gain()
         live.event += 1
         self._enforcer.sync(touched)
         self._enforcer.mask_pending_gradients(touched)
@@ -146,8 +172,16 @@ class Transaction:
             act(live)
         if self._afterwards:
             self._enforcer.accept(live.store.entries())
+        self._enforcer.accept(self._updates)
         torch.clear_autocast_cache()  # a cached low-precision copy would still hold the old masks
         return changes
+
+    def _gain(self) -> None:
+        """Move the survivors; entries that gain nothing keep their bits."""
+        for name, gain in self._updates.items():
+            parameter, free = self.live.params[name], self.live.store.trainable(name)
+            moved = gain != 0 if free is None else (gain != 0) & free
+            parameter.copy_(torch.where(moved, parameter + gain, parameter))
 
     def _shares(self, name: str, where: Tensor) -> list[tuple[_Waking | None, Tensor]]:
         """Split `where` by the action that woke each entry last; None: no action did."""

@@ -92,6 +92,11 @@ class Action(ABC):
         """Raise SetupError if the action cannot act on nodes as it was built."""
 
     @property
+    def compensates(self) -> bool:
+        """Whether survivors are to make up for what the action does, by the scorer's update."""
+        return False
+
+    @property
     def kept_points(self) -> dict[str, frozenset[str]]:
         """Points in time whose values this action asks for: tag -> parts ("weights", ...)."""
         return {}
