@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sleepengine.actions.initialise import fresh_values
+from sleepengine.actions.initialise import check_initialiser, fresh_values
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError, did_you_mean
 from sleepengine.masks import bits
@@ -27,6 +27,12 @@ class ValuePolicy(ABC):
     @abstractmethod
     def write(self, live: Live, name: str, where: Tensor) -> None:
         """Write the value of every entry at `where` (packed bits) in place."""
+
+    def check(self, live: Live, names: Iterable[str]) -> None:
+        """Raise SetupError if `write` could not do it, before anything is changed."""
+        if self.kept_point is not None:
+            for name in names:
+                live.kept[self.kept_point].weight(name)
 
     @property
     def kept_point(self) -> str | None:
@@ -56,6 +62,12 @@ class Zero(ValuePolicy):
 @dataclass(frozen=True)
 class Fresh(ValuePolicy):
     """A new draw by the layer's own initialiser (`reset_parameters`), or by a given one."""
+
+    def check(self, live: Live, names: Iterable[str]) -> None:
+        """Every layer has an initialiser."""
+        problems = [p for name in names if (p := check_initialiser(live, name)) is not None]
+        if problems:
+            raise SetupError("; ".join(problems))
 
     def write(self, live: Live, name: str, where: Tensor) -> None:
         """Draw the whole tensor under a seed of its own and copy the chosen entries."""
