@@ -87,7 +87,8 @@ class Conductor:
         due = self.agenda.take(early)
         self.firing.fire(due, captured)
         if any(rule.skip_step for rule in due):
-            self.enforcer.hold_step(self.live.optimizers[0])
+            for optimizer in self.live.optimizers:
+                self.enforcer.hold_step(optimizer)
 
     def tick(self, stepped: bool = True) -> None:
         """One tick is over: fire what is due, let scorers observe, plan the next."""

@@ -108,6 +108,10 @@ class Transaction:
         self._wakings.append(_Waking(changes.woke, value, state))
         return changes
 
+    def require(self, check: Callable[[Live], None]) -> None:
+        """Raise now what `check` raises, before anything is changed."""
+        check(self.live)
+
     def afterwards(self, act: Callable[[Live], None]) -> None:
         """Write values once the masks are in force."""
         self._afterwards.append(act)
@@ -167,12 +171,12 @@ class Transaction:
         self._gain()
         live.event += 1
         self._enforcer.sync(touched)
-        self._enforcer.mask_pending_gradients(touched)
         for act in self._afterwards:
             act(live)
         if self._afterwards:
             self._enforcer.accept(live.store.entries())
         self._enforcer.accept(self._updates)
+        self._enforcer.mask_pending_gradients(touched)
         torch.clear_autocast_cache()  # a cached low-precision copy would still hold the old masks
         return changes
 

@@ -59,6 +59,10 @@ class Context(Protocol):
         """Make the masks equal to these; what wakes gets the given policies."""
         ...
 
+    def require(self, check: Callable[[Live], None]) -> None:
+        """Raise now what `check` raises, before anything is changed."""
+        ...
+
     def afterwards(self, act: Callable[[Live], None]) -> None:
         """Write values once the masks of the whole transaction are in force."""
         ...

@@ -60,8 +60,13 @@ class Reset(Action):
         """Write the values once the masks of the transaction are in force."""
         if choice.layer is Layer.NODES:
             self.check_nodes()
+            entries = context.entries(choice)
+            for value in (self.value, self.outgoing):
+                policy = value_policy(value)
+                context.require(lambda live, policy=policy: policy.check(live, entries.names))
             context.afterwards(lambda live: self._write_nodes(live, choice))
-            return context.entries(choice)
+            return entries
+        context.require(lambda live: value_policy(self.value).check(live, choice.names))
         context.afterwards(lambda live: self._write(live, choice, self.value))
         return choice
 

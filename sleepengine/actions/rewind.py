@@ -87,8 +87,27 @@ class Rewind(Action):
 
     def apply(self, context: Context, choice: Choice) -> Choice:
         """Write everything once the masks of the transaction are in force."""
+        context.require(self._check)
         context.afterwards(self._rewind)
         return choice
+
+    def _check(self, live: Live) -> None:
+        """The kept point has every part that is to go back."""
+        tag, needed = next(iter(self.kept_points.items()))
+        point = live.kept[tag]
+        there = {
+            "weights": set(point.weights) >= set(live.params),
+            "buffers": set(point.buffers) >= set(live.buffers()),
+            "optimizer": len(point.optimizers) == len(live.optimizers),
+            "schedule": len(point.optimizers) == len(live.optimizers)
+            and len(point.schedulers) == len(live.schedulers),
+            "data": len(point.samplers) == len(live.samplers),
+        }
+        missing = sorted(part for part in needed if not there[part])
+        if missing:
+            raise SetupError(
+                f"{self!r}: {', '.join(missing)} not kept at {tag!r}; name it in keep=({tag!r},)"
+            )
 
     def _rewind(self, live: Live) -> None:
         point = live.kept["init" if self.to == "fresh" else self.to]

@@ -1,0 +1,301 @@
+"""Signals of batches of their own: right values, no trace, clear words when something lacks."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from saliency import (
+    APoZ,
+    ExactOBS,
+    GraSP,
+    InputMoment,
+    Magnitude,
+    Scorer,
+    Smoothed,
+    Snip,
+    SparseGPT,
+    SynFlow,
+    Wanda,
+    gather,
+    synaptic_flow_steps,
+)
+from schedules import every, once
+from sleepengine import (
+    BatchLoss,
+    Global,
+    NofM,
+    PerRow,
+    PerTensor,
+    ResumableSampler,
+    Rule,
+    SetupError,
+    Sleep,
+    SleepEngine,
+    Wake,
+    Who,
+    by,
+    to,
+)
+
+
+@pytest.fixture
+def data(batch):
+    return [batch(i) for i in range(4)]
+
+
+def engine_of(model, who, data=None, what=None, **more):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    rule = Rule(once("0it"), who, what or Sleep(), name="probe")
+    return SleepEngine(model, optimizer, [rule], data=data, loss_fn=nn.MSELoss(), **more)
+
+
+def test_wanda_end_to_end(net, data):
+    model = net()
+    params = {n: p for n, p in model.named_parameters() if n.endswith("weight")}
+    moments = gather(model, params, InputMoment(), data)
+    dense = {n: p.detach().clone() for n, p in params.items()}
+    rule = Rule(once("0it"), Who(Wanda(), pools=PerRow(), amount=to(0.5), batches=4), Sleep())
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with SleepEngine(model, optimizer, [rule], data=data).attach():  # no loss is needed
+        for name, w in dense.items():
+            worth = w.abs() * moments[name].sqrt()
+            k = int(w.shape[1] * 0.5 + 0.5)
+            kept = worth.argsort(dim=1).argsort(dim=1) >= k
+            assert torch.equal(params[name], w * kept), name
+
+
+@pytest.mark.parametrize(
+    ("scorer", "pools", "amount"),
+    [
+        (APoZ(), PerTensor(), by(0.5)),
+        (ExactOBS(), PerTensor(), to(0.5)),
+        (SparseGPT(fraction=0.5), PerTensor(), to(0.5)),
+        (GraSP(), Global(), to(0.5)),
+        (SynFlow(), Global(), to(0.5)),
+        (Snip(), Global(), to(0.5)),
+    ],
+    ids=repr,
+)
+def test_other_scorers_end_to_end(scorer, pools, amount, net, data):
+    model = net(norm=True)
+    with engine_of(model, Who(scorer, pools=pools, amount=amount, batches=4), data).attach() as e:
+        assert e.fraction() == pytest.approx(0.5)
+        e.check()
+
+
+@pytest.mark.parametrize("scorer", [ExactOBS(pattern=(1, 2)), SparseGPT(pattern=(1, 2)), Wanda()])
+def test_n_of_m_end_to_end(scorer, batch):
+    model = nn.Linear(4, 3)
+    data = [(torch.randn(8, 4), torch.randn(8, 3))]
+    with engine_of(model, Who(scorer, pools=NofM(1, 2), batches=1), data).attach():
+        asleep = model.weight == 0
+        assert bool((asleep.unflatten(1, (2, 2)).sum(2) == 1).all())
+
+
+def test_sparse_gpt_s_own_choice_is_what_sleeps(batch):
+    """PerTensor and the same share pick the very weights that the pass would take."""
+    torch.manual_seed(0)
+    model, scorer = nn.Linear(16, 8), SparseGPT(fraction=0.5, block=4)
+    data = [(torch.randn(64, 16) @ torch.randn(16, 16), torch.randn(64, 8))]
+    dense = model.weight.detach().clone()
+    who = Who(scorer, pools=PerTensor(), amount=to(0.5), batches=1)
+    with engine_of(model, who, data, Sleep(compensate=True)).attach():
+        gone = model.weight == 0
+        assert int(gone.sum()) == 64
+        assert [int(g.sum()) for g in gone.split(4, dim=1)] == [16] * 4  # half of each block
+        assert not torch.equal(model.weight[~gone], dense[~gone])
+
+
+class Everything(nn.Module):
+    """Dropout, running statistics, a counter; draws from three random states when called."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.first, self.norm = nn.Linear(5, 6), nn.BatchNorm1d(6)
+        self.drop, self.last = nn.Dropout(0.5), nn.Linear(6, 3)
+        self.register_buffer("calls", torch.zeros(1))
+        self.fails = fails
+
+    def forward(self, x):
+        self.calls = self.calls + 1  # replaced, not written
+        random.random()
+        np.random.rand()
+        if self.fails and int(self.calls) > 1:
+            raise RuntimeError("third party")
+        return self.last(self.drop(self.norm(self.first(x)).relu()))
+
+
+def trace(model, optimizer):
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+    return {
+        "weights": {n: t.clone() for n, t in model.state_dict().items()},
+        "grads": [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        "grad_ids": [id(p.grad) for p in model.parameters()],
+        "buffers": [id(b) for b in model.buffers()],
+        "modes": [m.training for m in model.modules()],
+        "hooks": hooks,
+        "torch": torch.get_rng_state(),
+        "python": str(random.getstate()),
+        "numpy": str(np.random.get_state()[1].tolist()),
+        "grad_mode": torch.is_grad_enabled(),
+    }
+
+
+SCORERS = [Wanda(), APoZ(), ExactOBS(), GraSP(), SynFlow(), Snip()]
+
+
+@pytest.mark.parametrize("scorer", SCORERS, ids=repr)
+@pytest.mark.parametrize("fails", [False, True])
+def test_probing_leaves_no_trace(scorer, fails, data, same):
+    model = Everything()
+    model.norm.eval()  # one part in another mode than the rest
+    who = Who(scorer, amount=to(0.5), batches=4)
+    engine = engine_of(model, who, data)
+    x, y = data[0]
+    nn.functional.mse_loss(model(x), y).backward()  # gradients are pending
+    model.calls.zero_()
+    model.fails = fails
+    optimizer = engine.live.optimizers[0]
+    before = trace(model, optimizer)
+    rule = Rule(once("0it"), who, Wake(), name="measure")  # nothing sleeps: only signals happen
+    if fails and not isinstance(scorer, SynFlow):  # that one calls the model once
+        with pytest.raises(RuntimeError, match="third party"):
+            engine.fire(rule)
+    else:
+        engine.fire(rule)
+    assert same(before, trace(model, optimizer))
+
+
+def test_a_loss_that_calls_backward_leaves_gradients_alone(net, data):
+    model = net()
+
+    def greedy(model, batch):
+        nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+        return nn.functional.mse_loss(model(batch[0]), batch[1])
+
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    rule = Rule(once("0it"), Who(Wanda(), amount=to(0.5), batches=2), Sleep())
+    SleepEngine(model, optimizer, [rule], data=data, loss_fn=BatchLoss(greedy)).attach().detach()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_loader_deals_as_if_nobody_had_looked(net):
+    x, y = torch.arange(80.0).reshape(16, 5), torch.zeros(16, 3)
+    own = torch.Generator().manual_seed(3)
+    loader = DataLoader(TensorDataset(x, y), batch_size=4, shuffle=True, generator=own)
+    state = own.get_state()
+    engine_of(net(), Who(Wanda(), amount=to(0.5), batches=2), loader).attach().detach()
+    assert torch.equal(own.get_state(), state)
+
+
+def test_a_counting_sampler_stays_where_training_is(net):
+    x, y = torch.randn(16, 5), torch.zeros(16, 3)
+    sampler = ResumableSampler(16, batch_size=4, seed=0)
+    loader = DataLoader(TensorDataset(x, y), batch_sampler=sampler)
+    next(iter(loader))
+    assert sampler.position == (0, 1)
+    who = Who(Wanda(), amount=to(0.5), batches=2)
+    engine_of(net(), who, loader, sampler=sampler).attach().detach()
+    assert sampler.position == (0, 1)
+
+
+def test_activations_are_of_eval_mode_and_gradients_of_the_live_one(data):
+    seen = []
+
+    class Spy(nn.Linear):
+        def forward(self, x):
+            seen.append(self.training)
+            return super().forward(x)
+
+    for scorer, live in ((Wanda(), False), (SynFlow(), False), (GraSP(), True), (Snip(), True)):
+        seen.clear()
+        engine_of(Spy(5, 3), Who(scorer, amount=to(0.5), batches=1), data).attach().detach()
+        assert set(seen) == {live}, scorer
+
+
+def test_rules_of_one_transaction_measure_what_those_before_left(net, data):
+    """SynFlow's rounds as rules at one time are the same as one after the other."""
+    shares = synaptic_flow_steps(0.75, rounds=4)
+    rules = [
+        Rule(once("0it"), Who(SynFlow(), amount=to(share), batches=1), Sleep()) for share in shares
+    ]
+    together, apart, once_only = net(), net(), net()
+    SleepEngine(together, None, rules, data=data, loss_fn=nn.MSELoss()).attach().detach()
+    with SleepEngine(apart, None, [], data=data, loss_fn=nn.MSELoss()).attach() as engine:
+        for rule in rules:
+            engine.fire(rule)
+    SleepEngine(once_only, None, rules[-1:], data=data, loss_fn=nn.MSELoss()).attach().detach()
+    masks = [{n: p != 0 for n, p in m.named_parameters()} for m in (together, apart, once_only)]
+    assert all(torch.equal(masks[0][n], masks[1][n]) for n in masks[0])
+    assert any(not torch.equal(masks[0][n], masks[2][n]) for n in masks[0])
+
+
+def test_scorers_observe_on_the_steps_asked_for(net, data, train):
+    model, scorer = net(), Wanda(accumulate=True)
+    rule = Rule(
+        once("9it"),
+        Who(scorer, amount=to(0.5), batches=1),
+        Sleep(),
+        observe=every("2it"),
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with SleepEngine(model, optimizer, [rule], data=data).attach():
+        train(model, optimizer, 5)
+    assert scorer.state_dict()["steps"] == {"0.weight": 2, "2.weight": 2}
+
+
+def test_scorers_without_gradients_observe_too(net, train):
+    model, scorer = net(), Smoothed(Magnitude(), decay=0.0)
+    rule = Rule(once("9it"), Who(scorer, amount=to(0.5)), Sleep())
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with SleepEngine(model, optimizer, [rule]).attach():
+        train(model, optimizer, 3)
+    assert torch.equal(scorer.state_dict()["mean"]["0.weight"], model[0].weight.detach().abs())
+
+
+class NoRequest(Scorer):
+    needs = frozenset({"weights", "activations", "curvature"})
+
+    def score(self, signals):
+        return {name: w.abs() for name, w in signals.weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "more", "said"),
+    [
+        (Wanda(), {"batches": None}, "Wanda reads activations of batches of its own: give Who"),
+        (GraSP(), {"batches": None}, "GraSP reads curvature of batches of its own: give Who"),
+        (Wanda(), {"data": None}, "Wanda reads activations: batches=2 needs data="),
+        (GraSP(), {"data": None}, "GraSP reads curvature: batches=2 needs data="),
+        (GraSP(), {"loss_fn": None}, "GraSP reads curvature: batches=2 needs loss_fn="),
+        (NoRequest(), {}, "NoRequest does not say which curvature it needs"),
+        (NoRequest(), {}, "NoRequest does not say which activations"),
+    ],
+)
+def test_gaps_are_named_when_the_engine_is_built(scorer, more, said, net, data):
+    model = net()
+    given = {"batches": 2, "data": data, "loss_fn": nn.MSELoss(), **more}
+    rule = Rule(once("0it"), Who(scorer, amount=to(0.5), batches=given["batches"]), Sleep())
+    with pytest.raises(SetupError, match=said):
+        SleepEngine(model, None, [rule], data=given["data"], loss_fn=given["loss_fn"])
+
+
+def test_layers_without_readable_inputs_are_named_when_the_engine_is_built(data):
+    model = nn.Sequential(nn.ConvTranspose1d(2, 2, 2), nn.Linear(2, 2))
+    rule = Rule(once("0it"), Who(Wanda(), amount=to(0.5), batches=1), Sleep())
+    with pytest.raises(SetupError, match=r"'0.weight' \(ConvTranspose1d.weight\)[\s\S]*params="):
+        SleepEngine(model, None, [rule], data=data)
+    narrow = Rule(once("0it"), Who(Wanda(), amount=to(0.5), batches=1, params="1"), Sleep())
+    SleepEngine(model, None, [narrow], data=data)
+
+
+@pytest.mark.parametrize("scorer", [Wanda(), GraSP(), Snip()], ids=repr)
+def test_too_few_batches(scorer, net, data):
+    engine = engine_of(net(), Who(scorer, amount=to(0.5), batches=9), data)
+    with pytest.raises(SetupError, match="data= gave 4 batches where 9 were asked for"):
+        engine.attach()
+    engine.detach()
