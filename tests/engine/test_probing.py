@@ -118,13 +118,14 @@ class Everything(nn.Module):
         self.first, self.norm = nn.Linear(5, 6), nn.BatchNorm1d(6)
         self.drop, self.last = nn.Dropout(0.5), nn.Linear(6, 3)
         self.register_buffer("calls", torch.zeros(1))
-        self.fails = fails
+        self.runs, self.fails = 0, fails
 
     def forward(self, x):
         self.calls = self.calls + 1  # replaced, not written
         random.random()
         np.random.rand()
-        if self.fails and int(self.calls) > 1:
+        self.runs += 1
+        if self.fails and self.runs > 1:
             raise RuntimeError("third party")
         return self.last(self.drop(self.norm(self.first(x)).relu()))
 
@@ -157,8 +158,7 @@ def test_probing_leaves_no_trace(scorer, fails, data, same):
     engine = engine_of(model, who, data)
     x, y = data[0]
     nn.functional.mse_loss(model(x), y).backward()  # gradients are pending
-    model.calls.zero_()
-    model.fails = fails
+    model.runs, model.fails = 0, fails
     optimizer = engine.live.optimizers[0]
     before = trace(model, optimizer)
     rule = Rule(once("0it"), who, Wake(), name="measure")  # nothing sleeps: only signals happen
@@ -178,9 +178,24 @@ def test_a_loss_that_calls_backward_leaves_gradients_alone(net, data):
         return nn.functional.mse_loss(model(batch[0]), batch[1])
 
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    rule = Rule(once("0it"), Who(Wanda(), amount=to(0.5), batches=2), Sleep())
+    rule = Rule(once("0it"), Who(Snip(), amount=to(0.5), batches=2), Sleep())
     SleepEngine(model, optimizer, [rule], data=data, loss_fn=BatchLoss(greedy)).attach().detach()
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_batches_of_another_kind(net, data):
+    """Activations are those of the loss of (model, batch)."""
+    given = [{"x": x, "y": y} for x, y in data]
+    loss = BatchLoss(lambda model, b: nn.functional.mse_loss(model(b["x"]), b["y"]))
+    masks = []
+    for batches, loss_fn in ((data, nn.MSELoss()), (given, loss)):
+        for scorer in (Wanda(), GraSP()):
+            model = net()
+            rule = Rule(once("0it"), Who(scorer, amount=to(0.5), batches=4), Sleep())
+            SleepEngine(model, None, [rule], data=batches, loss_fn=loss_fn).attach().detach()
+            masks.append(model[0].weight != 0)
+    assert torch.equal(masks[0], masks[2])
+    assert torch.equal(masks[1], masks[3])
 
 
 def test_a_loader_deals_as_if_nobody_had_looked(net):
