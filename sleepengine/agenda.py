@@ -34,6 +34,9 @@ class Agenda:
     rules: Sequence[Rule]
     time: Timekeeper
     waiting: list[Rule] = field(default_factory=list)
+    looked: int | None = (
+        None  # the tick of the last look, so that a second start asks no tick twice
+    )
     window: int = 1  # ticks between the last two optimizer steps (gradient accumulation)
     _next: dict[str, int] = field(default_factory=dict)
 
@@ -62,11 +65,12 @@ class Agenda:
     def restart(self) -> None:
         """Forget what was due."""
         self.waiting = []
+        self.looked = None
         self._next = {}
 
     def look(self) -> None:
         """Add the rules that are due now to `waiting`."""
-        now = self.time.iteration
+        now = self.looked = self.time.iteration
         for rule in self.rules:
             if self._next.get(rule.name, 0) > now:
                 continue

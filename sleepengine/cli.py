@@ -72,8 +72,8 @@ def run(
     from sleepengine import console
     from sleepengine.pipeline.config import load
     from sleepengine.pipeline.plugins import load_plugins
-    from sleepengine.pipeline.run import default_folder
-    from sleepengine.pipeline.run import run as running
+    from sleepengine.pipeline.running import default_folder
+    from sleepengine.pipeline.running import run as running
     from sleepengine.pipeline.runner import Options
 
     settings = [*overrides, *([] if seeds is None else [f"seeds=[{seeds}]"])]
@@ -105,7 +105,7 @@ def resume(
     """Go on with the interrupted run in the folder RUN, to the same end bit for bit."""
     from sleepengine import console
     from sleepengine.pipeline.plugins import load_plugins
-    from sleepengine.pipeline.resume import resume as resuming
+    from sleepengine.pipeline.resuming import resume as resuming
 
     own = load_plugins(plugins)
     with _resumable(Path(run)):

@@ -67,7 +67,8 @@ class Conductor:
         self.agenda.check()
         self.sentinel.foresee(self.agenda)
         self._keep_points()
-        self.agenda.look()
+        if self.agenda.looked != self.time.iteration:  # attached again: this tick has been asked
+            self.agenda.look()
         self._fire_ready(None)
         self._plan()
 

@@ -33,6 +33,7 @@ FIELDS = {
     "frozen",
     "optimizer_state",
     "clock",
+    "looked",
     "waiting",
     "window",
     "carries",
@@ -66,6 +67,7 @@ def of(engine: SleepEngine) -> dict[str, Any]:
         "frozen": engine.enforcer.state_dict(),
         "optimizer_state": live.state.state_dict(),
         "clock": engine.time.state_dict(),
+        "looked": -1 if agenda.looked is None else agenda.looked,
         "waiting": [rule.name for rule in agenda.waiting],
         "window": agenda.window,
         "carries": dict(engine.firing.carries),
@@ -129,6 +131,7 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     live.kept.replace(kept)
     agenda = engine.conductor.agenda
     agenda.restart()
+    agenda.looked = None if saved["looked"] < 0 else int(saved["looked"])
     agenda.waiting = [names[name] for name in saved["waiting"]]
     agenda.window = int(saved["window"])
     for name, memory in saved["memories"].items():

@@ -22,8 +22,8 @@ from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config, load
 from sleepengine.pipeline.network import Network
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
-from sleepengine.pipeline.run import checked
 from sleepengine.pipeline.runner import jobs_of
+from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.tables import Plugins
 from sleepengine.rule import Rule
 

@@ -75,8 +75,6 @@ class Training:
         engine, batches = self.network.engine, self.network.batches
         trainer = Engine(self._step)
         trainer.logger = _SILENT
-        if engine.time.iteration > self.network.start:
-            self._settle()
         # Handlers run in this order: what is kept or saved at a step has its schedule done.
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._schedule)
         engine.attach(trainer, steps_per_epoch=self._per_epoch, total_steps=self._total)
@@ -112,15 +110,6 @@ class Training:
         self._write_journal()
         progress = {**self.progress.state_dict(), "seconds": self.seconds()}
         return {"network": self.network.state_dict(), "progress": progress}
-
-    def _settle(self) -> None:
-        """What was due at the step of the checkpoint has fired: it must not be asked again."""
-        engine = self.network.engine
-        engine.time.steps_per_epoch, engine.time.total_steps = self._per_epoch, self._total
-        agenda = engine.conductor.agenda
-        waiting = list(agenda.waiting)
-        agenda.look()
-        agenda.waiting = waiting
 
     # --- handlers ------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from sleepengine.pipeline.evaluate import Score, evaluate
 from sleepengine.pipeline.jobs import Job
 from sleepengine.pipeline.network import State, make
 from sleepengine.pipeline.parts import Given, Parts
-from sleepengine.pipeline.run import run
+from sleepengine.pipeline.running import run
 from sleepengine.pipeline.train import TrainingError
 from sleepengine.report.run_data import RunData
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from sleepengine.errors import SetupError
-from sleepengine.pipeline.resume import resume
-from sleepengine.pipeline.run import run
+from sleepengine.pipeline.resuming import resume
 from sleepengine.pipeline.runner import Options
+from sleepengine.pipeline.running import run
 from sleepengine.pipeline.tables import Plugins
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,9 @@ from torch import Tensor
 from sleepengine.errors import FileError, StateError
 from sleepengine.files import container
 from sleepengine.pipeline.bundle import Data, Scaling, Split
-from sleepengine.pipeline.resume import resume
-from sleepengine.pipeline.run import run
+from sleepengine.pipeline.resuming import resume
 from sleepengine.pipeline.runner import Options
+from sleepengine.pipeline.running import run
 
 TRAIN = """
 name: rigl

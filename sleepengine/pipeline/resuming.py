@@ -13,9 +13,9 @@ from sleepengine.pipeline.header import digest, versions
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
-from sleepengine.pipeline.run import checked
 from sleepengine.pipeline.run_folder import CONFIG, RunFolder
 from sleepengine.pipeline.runner import Options, Runner, result_of
+from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.tables import Plugins
 
 
