@@ -68,8 +68,8 @@ class MaskLogits:
         if not isinstance(self.units, Units):
             raise SetupError(f"units={units!r} is not a Units; give Weights(), Rows(), Outputs()")
         self.seed = seed
-        known = named_parameters(model)
         self.names = scope(model, params)
+        known = named_parameters(model)
         self.shapes = {name: known[name].shape for name in self.names}
         self._all_shapes = {name: p.shape for name, p in known.items()}
         scores = {n: torch.zeros_like(known[n], requires_grad=False) for n in self.names}
