@@ -112,7 +112,7 @@ class OutputMagnitude(ActivationRequest):
 
     def measure(self, rows: Tensor) -> tuple[Tensor, int]:
         """Sum of magnitudes."""
-        a = widened(rows) if self.through is None else self.through(widened(rows))
+        a = _after(self.through, widened(rows))
         return a.abs().sum(1, dtype=_wide(rows)), rows.shape[1]
 
     def finish(self, means: Tensor, weight: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class OutputMoments(ActivationRequest):
 
     def measure(self, rows: Tensor) -> tuple[Tensor, int]:
         """Sums of values and of squares."""
-        a = widened(rows) if self.through is None else self.through(widened(rows))
+        a = _after(self.through, widened(rows))
         sums = [a.sum(1, dtype=_wide(rows)), a.to(_wide(rows)).square().sum(1)]
         return torch.stack(sums, dim=1), rows.shape[1]
 
@@ -182,6 +182,11 @@ def said(through: Callable[[Tensor], Tensor] | None) -> str:
         return ""
     name = getattr(through, "__name__", repr(through))
     return f"through={name}"
+
+
+def _after(through: Callable[[Tensor], Tensor] | None, rows: Tensor) -> Tensor:
+    """through(rows); of a copy, because it may work in place and the rows are the model's own."""
+    return rows if through is None else through(rows.clone())
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

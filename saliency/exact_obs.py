@@ -116,7 +116,8 @@ def greedy(rows: Tensor, awake: Tensor, inverses: Tensor, pattern: NofMInputs | 
         scores[every[alive], place[alive]] = last[alive]
         column = inverses[every, :, place] * alive.unsqueeze(1)
         w -= column * (value / pivot).unsqueeze(1)
-        inverses -= column.unsqueeze(2) * column.unsqueeze(1) / pivot.reshape(-1, 1, 1)
+        scaled = (column / pivot.unsqueeze(1)).unsqueeze(1)
+        inverses.baddbmm_(column.unsqueeze(2), scaled, alpha=-1)
         w[every[alive], place[alive]] = 0.0
         inverses[every[alive], place[alive], place[alive]] = 1.0  # no division by 0
         gone[every[alive], place[alive]] = True

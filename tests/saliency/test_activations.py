@@ -59,6 +59,15 @@ def test_through_the_nonlinearity():
     torch.testing.assert_close(found, model[0](x).relu().mean(0).unsqueeze(1))
 
 
+def test_a_nonlinearity_in_place_does_not_reach_the_model():
+    model, x = net().eval(), batches()[0][0]
+    outputs = []
+    request = OutputMagnitude(through=nn.ReLU(inplace=True))
+    params = params_of(model, "4.weight")
+    gather(model, params, request, [x], run=lambda m, x: outputs.append(m(x)))
+    assert torch.equal(outputs[0], model(x))
+
+
 def test_moments_of_a_grouped_convolution_have_the_weight_s_shape():
     layer = nn.Conv2d(4, 6, 3, groups=2, bias=False).double()
     x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
