@@ -26,6 +26,7 @@ from saliency.curvature.products import hessian_vector_product
 from saliency.curvature.request import CurvatureRequest, DiagonalRequest
 from saliency.curvature.rows import BatchGradients, GaussNewtonColumns, Rows, SampleGradients
 from saliency.curvature.woodbury import Woodbury
+from saliency.dormancy import Dormancy
 from saliency.exact_obs import ExactOBS
 from saliency.example_signals import example_signals
 from saliency.fisher import Fisher
@@ -53,10 +54,14 @@ from saliency.sums import Sum
 from saliency.synflow import SynapticFlow, SynFlow, synaptic_flow_steps
 from saliency.taylor import Snip, Taylor
 from saliency.unit_activity import ActivationVariance, APoZ, MeanActivation
+from saliency.utility import InputMagnitude, Utility
 from saliency.wanda import Wanda
 from saliency.wrapper import Wrapper
 
 __all__ = [
+    "Dormancy",
+    "InputMagnitude",
+    "Utility",
     "APoZ",
     "ActivationRequest",
     "ActivationVariance",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sleepengine import setup
@@ -34,16 +34,18 @@ def node_masks(
     own = [rule.who.units for rule in rules if rule.who is not None]
     named = [group for units in own if isinstance(units, Nodes) for group in units.groups]
     groups = list(by_name([*given, *named]).values())
+    left_out: Mapping[str, str] = {}
     if example_inputs is not None:
         from sleepengine.nodes.found import find_groups
 
         taken = {layer for group in groups for layer in group.layers}
         names = {group.name for group in groups}
-        found = find_groups(live.model, example_inputs).groups
+        found = find_groups(live.model, example_inputs)
         groups += [g for g in found if not taken & set(g.layers) and g.name not in names]
+        left_out = found.left_out
     shapes = {name: p.shape for name, p in live.params.items()}
     devices = {name: p.device for name, p in live.params.items()}
-    return NodeMasks(groups, shapes, devices, live.held.shapes())
+    return NodeMasks(groups, shapes, devices, live.held.shapes(), left_out)
 
 
 def names_of(live: Live, rule: Rule, scope: tuple[str, ...]) -> tuple[str, ...]:
@@ -97,6 +99,8 @@ def group_of(nodes: NodeMasks, layer: str) -> NodeGroup:
             f"{layer!r} makes the nodes of several groups; name one of "
             f"{', '.join(repr(group.name) for group in hits)}"
         )
+    if wanted in nodes.left_out:
+        raise SetupError(f"{layer!r} makes no nodes that can sleep: {nodes.left_out[wanted]}")
     known = [*nodes.groups, *(one for group in nodes.groups.values() for one in group.layers)]
     raise UnknownNameError(
         f"{layer!r} is no node group, and makes the nodes of none. "

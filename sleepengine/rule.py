@@ -11,10 +11,11 @@ from schedules import Clock, Trigger
 from schedules.time import Time
 from sleepengine.actions.action import Action
 from sleepengine.choosing.amounts import Amount
-from sleepengine.choosing.pools import Global, NofM, Pools
+from sleepengine.choosing.pools import Global, NofM, PerRow, Pools
 from sleepengine.choosing.units import Units, Weights
 from sleepengine.errors import SetupError
 from sleepengine.filters import Filter
+from sleepengine.nodes.units import Nodes
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Who:
         if self.amount is None and not isinstance(self.pools, NofM):
             raise SetupError(f"Who(pools={self.pools!r}) needs an amount: to(0.9), by(0.2), ...")
         self.pools.check(self.units, self.amount)
+        if isinstance(self.units, Nodes) and isinstance(self.pools, PerRow):
+            raise SetupError("PerRow() has nothing to compare in a row of nodes: use PerTensor().")
         if self.batches is not None and self.batches < 1:
             raise SetupError(f"Who(batches={self.batches!r}): must be at least 1, or None")
 

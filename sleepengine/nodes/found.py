@@ -19,7 +19,6 @@ from sleepengine.nodes.in_layers import fused_heads, spread_flat
 from sleepengine.nodes.opaque import opaque
 from sleepengine.nodes.parts import MAKERS, ONE_WAY, Named, OneWay, parts_of
 from sleepengine.nodes.proving import Proof
-from sleepengine.nodes.slices import Slice
 
 _BY_HAND = (
     "write it by hand: NodeGroup(name, size, produces=[Slice(weight)], "

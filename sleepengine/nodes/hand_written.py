@@ -68,7 +68,7 @@ def attention_heads(
             if linear.bias is not None:
                 biases.append(Slice(f"{name}.bias", 0, start, stride, d))
     reads = [Slice(f"{out}.weight", 1, 0, d, d)]
-    return NodeGroup(layer, heads, produces, reads, biases)
+    return NodeGroup(layer or "heads", heads, produces, reads, biases)
 
 
 def recurrent_units(

@@ -28,6 +28,7 @@ class NodeMasks:
         shapes: parameter name -> shape.
         devices: parameter name -> device.
         buffers: buffer name -> shape.
+        left_out: layer -> why its outputs are no group, for messages.
 
     Raises:
         SetupError: a group does not fit, or two groups share a name.
@@ -48,7 +49,9 @@ class NodeMasks:
         shapes: Mapping[str, torch.Size] | None = None,
         devices: Mapping[str, torch.device] | None = None,
         buffers: Mapping[str, torch.Size] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
+        self.left_out = dict(left_out or {})
         self._shapes = dict(shapes or {})
         self._buffers = dict(buffers or {})
         self.groups = by_name(groups)
@@ -69,6 +72,7 @@ class NodeMasks:
     def fork(self) -> NodeMasks:
         """The same bits, to be changed apart."""
         other = NodeMasks()
+        other.left_out = self.left_out
         other.groups, other._shapes, other._buffers = self.groups, self._shapes, self._buffers
         other.store = self.store.fork()
         return other

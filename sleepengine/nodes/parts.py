@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, final
 
 import torch
@@ -44,7 +45,9 @@ class OneWay:
 
     def get_in_channels(self, layer: Any) -> int:
         """Width of the input."""
-        return int(layer.embed_dim if isinstance(layer, nn.MultiheadAttention) else layer.input_size)
+        return int(
+            layer.embed_dim if isinstance(layer, nn.MultiheadAttention) else layer.input_size
+        )
 
     def get_in_channel_groups(self, layer: Any) -> int:
         """One."""
@@ -162,7 +165,9 @@ def _of_layer(
             if inner.bias is not None:
                 parts.per_node.append(compact(names.of(inner, "bias"), 0, at))
         elif module.in_proj_weight is None:
-            raise ValueError(f"keys and values of {names.module(module)!r} have widths of their own")
+            raise ValueError(
+                f"keys and values of {names.module(module)!r} have widths of their own"
+            )
         else:
             put(parts.consumes, "in_proj_weight", 1)
     elif isinstance(module, nn.RNNBase):
@@ -187,15 +192,13 @@ def _of_layer(
         raise ValueError(f"{type(module).__name__} is not known")
 
 
-def compact(
-    param: str, dim: int, at: tuple[tuple[int, ...], ...], groups: int = 1
-) -> Slice:
+def compact(param: str, dim: int, at: tuple[tuple[int, ...], ...], groups: int = 1) -> Slice:
     """The slice of these indices, as start, stride and repeat where they follow such a rule."""
     repeat = len(at[0])
     if repeat and all(own == tuple(range(own[0], own[0] + repeat)) for own in at if own):
         firsts = [own[0] for own in at if own]
         stride = firsts[1] - firsts[0] if len(firsts) > 1 else repeat
-        same = all(b - a == stride for a, b in zip(firsts, firsts[1:], strict=False))
+        same = all(b - a == stride for a, b in pairwise(firsts))
         if all(len(own) == repeat for own in at) and same and stride > 0:
             return Slice(param, dim, firsts[0], stride, repeat, groups)
     return Slice(param, dim, groups=groups, index=at)
