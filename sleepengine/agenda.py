@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schedules import Clock
 from sleepengine.errors import SetupError
@@ -34,9 +34,7 @@ class Agenda:
     rules: Sequence[Rule]
     time: Timekeeper
     waiting: list[Rule] = field(default_factory=list)
-    looked: int | None = (
-        None  # the tick of the last look, so that a second start asks no tick twice
-    )
+    looked: int | None = None  # the tick of the last look: a second start asks no tick twice
     window: int = 1  # ticks between the last two optimizer steps (gradient accumulation)
     _next: dict[str, int] = field(default_factory=dict)
 
@@ -79,6 +77,21 @@ class Agenda:
                 self.waiting.append(rule)
             if rule.when.time_only:
                 self._next[rule.name] = self._after(rule, clock)
+
+    def happened(self, events: frozenset[str], metrics: frozenset[str]) -> None:
+        """Add the rules that wait for one of these, unless the tick itself was their cause."""
+        now = self.time.iteration
+        for rule in self.rules:
+            if rule in self.waiting:
+                continue
+            clock = self.time.clock(rule.name)
+            if rule.when.events & events:
+                due = rule.when(clock) and not rule.when(replace(clock, events=frozenset()))
+            else:
+                due = bool(rule.when.metrics & metrics) and clock.last_fired != now
+                due = due and rule.when(clock)
+            if due:
+                self.waiting.append(rule)
 
     def _after(self, rule: Rule, clock: Clock) -> int:
         following = rule.when.next_after(clock)

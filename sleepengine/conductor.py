@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -45,6 +46,7 @@ class Conductor:
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
         self._armed = False  # whether dense gradients are kept
+        self._seen: dict[str, tuple[weakref.ref[Tensor], int]] = {}  # gradients at the last plan
 
     def take_hold(self, before: Callback, after: Callback) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
@@ -113,13 +115,15 @@ class Conductor:
             self._plan()
         self.sentinel.tick(self.time.iteration)
 
-    def outside(self, events: frozenset[str] = frozenset()) -> None:
+    def outside(
+        self, events: frozenset[str] = frozenset(), metrics: frozenset[str] = frozenset()
+    ) -> None:
         """A metric or an outside event arrived between ticks: fire what it triggers."""
         self.time.events(events)
-        self.agenda.look()
+        self.agenda.happened(events, metrics)
         self.time.events(frozenset())
         self._fire_ready(None)
-        if self._since_step == 0:
+        if self._since_step == 0 and not self._backward_began():
             self._plan()
 
     def end(self) -> None:
@@ -140,6 +144,19 @@ class Conductor:
         self._armed = self.agenda.wants_gradients()
         if self._armed:
             self.enforcer.arm(self._scope)
+        self._seen = {n: (weakref.ref(grad), grad._version) for n, grad in self._gradients()}
+
+    def _gradients(self) -> list[tuple[str, Tensor]]:
+        grads = ((name, self.live.params[name].grad) for name in self._scope)
+        return [(name, grad) for name, grad in grads if grad is not None]
+
+    def _backward_began(self) -> bool:
+        """Whether a gradient was written since the last plan: too late to watch that backward."""
+        for name, grad in self._gradients():
+            seen = self._seen.get(name)
+            if seen is None or seen[0]() is not grad or seen[1] != grad._version:
+                return True
+        return False
 
     def _fire_ready(self, captured: Mapping[str, Tensor] | None) -> None:
         ready: list[Rule] = self.agenda.take(self.agenda.ready(captured is not None))

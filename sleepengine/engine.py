@@ -226,7 +226,7 @@ class SleepEngine(NodeCalls):
     def metric(self, name: str, value: float) -> None:
         """Tell the triggers a metric that arrived now (plateau and friends)."""
         self.time.metric(name, value)
-        self.conductor.outside()
+        self.conductor.outside(metrics=frozenset({name}))
 
     def check(self) -> None:
         """Let the sentinel look now.

@@ -8,6 +8,7 @@ from typing import Any
 
 from sleepengine import setup
 from sleepengine.actions.live import Live
+from sleepengine.agenda import reads_gradients
 from sleepengine.errors import SetupError, UnknownNameError, did_you_mean
 from sleepengine.node_picking import bound
 from sleepengine.nodes.group import NodeGroup, by_name
@@ -59,9 +60,9 @@ def names_of(live: Live, rule: Rule, scope: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def armed(live: Live, rules: Iterable[Rule], scope: tuple[str, ...]) -> tuple[str, ...]:
-    """The parameters whose gradients any rule may ask for: the scope, and what nodes score."""
-    of_nodes = (units.scored for rule in rules if (units := bound(rule, live.nodes)) is not None)
-    return tuple(dict.fromkeys([*scope, *(name for names in of_nodes for name in names)]))
+    """The parameters whose gradients in the training loop a rule may ask for."""
+    readers = [rule for rule in rules if reads_gradients(rule)]
+    return tuple(dict.fromkeys(n for rule in readers for n in names_of(live, rule, scope)))
 
 
 def warn(live: Live, rules: Iterable[Rule]) -> None:

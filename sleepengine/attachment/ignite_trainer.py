@@ -24,6 +24,9 @@ EVENTS: dict[Happening, Any] = {
 }
 ATTRIBUTES = ("sleep_fraction", "sleep_awake", "sleep_asleep", "sleep_frozen")
 """Published on `trainer.state`, for progress bars and loggers (`state_attributes=[...]`)."""
+COUNTERS = tuple(f"sleep_{event.value}" for event in EVENTS.values())
+"""How often each event was fired, for filters such as `SleepEvents.SLEPT(every=2)`."""
+OURS = (*ATTRIBUTES, *COUNTERS, "sleep_news")
 
 
 class IgniteTrainer:
@@ -43,6 +46,7 @@ class IgniteTrainer:
         self._given = (steps_per_epoch, total_steps)
         self._handles: list[Any] = []
         self._stepped = False
+        self._before_us: dict[str, Any] = {}
 
     def attach(self) -> None:
         """Add handlers and events; the first rules fire when the trainer starts."""
@@ -57,8 +61,9 @@ class IgniteTrainer:
             trainer.register_events(
                 *missing, event_to_attr={event: f"sleep_{event.value}" for event in missing}
             )
-        for event in EVENTS.values():
-            setattr(state, f"sleep_{event.value}", getattr(state, f"sleep_{event.value}", 0) or 0)
+        self._before_us = {name: vars(state)[name] for name in OURS if name in vars(state)}
+        for name in COUNTERS:
+            setattr(state, name, getattr(state, name, 0) or 0)
         self._engine.conductor.take_hold(self._before, self._after)
         self._handles = [
             trainer.add_event_handler(Events.STARTED, lambda _: self._start()),
@@ -79,9 +84,10 @@ class IgniteTrainer:
         self._handles = []
         handlers = self._engine.firing.handlers
         handlers[:] = [(kind, handler) for kind, handler in handlers if handler != self._tell]
-        for name in ATTRIBUTES:
-            if hasattr(self._trainer.state, name):
-                delattr(self._trainer.state, name)
+        state = vars(self._trainer.state)
+        for name in OURS:
+            state.pop(name, None)
+        state.update(self._before_us)
         self._engine.conductor.let_go()
 
     # --- handlers ------------------------------------------------------------------------------
