@@ -26,7 +26,7 @@ LAYERS = (
     ("learned",),
     ("recipes", "pipeline"),
     ("report",),
-    ("console", "cli", "__main__"),
+    ("console", "cli", "cli_options", "__main__"),
 )
 ONE_FILE_EACH = ("scipy", "sklearn", "matplotlib", "jinja2", "networkx", "torch_pruning", "yaml")
 MOST_LINES = 260
