@@ -64,7 +64,7 @@ class OBS(InverseScorer):
         """Dense, in blocks, and by Woodbury's identity."""
         return (
             OBS(),
-            OBS(InverseFisher(block=4)),
+            OBS(InverseFisher(block=4, rank=2)),
             OBS(InverseHessian(damping=10.0)),
             OBS(InverseHessian(block=5, damping=10.0)),
             OBS(Woodbury(damping=0.01)),

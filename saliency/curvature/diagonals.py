@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saliency.curvature.flat import Layout
 from saliency.curvature.functional import live
+from saliency.curvature.layer_squares import plain_diagonals, plain_layers
 from saliency.curvature.request import DiagonalRequest, check_request, finite
 from saliency.curvature.rows import BatchGradients, GaussNewtonColumns, Rows, SampleGradients
 from saliency.problem import Problem
@@ -21,11 +22,12 @@ class GaussNewtonDiagonal(DiagonalRequest):
     """g_kk = (1/P) sum over samples and outputs of (J' s)_k^2; never negative.
 
     Equals the Hessian's diagonal if the outputs are piecewise linear in each weight: layers such
-    as Linear, Conv, ReLU and max pooling, and no weight that is used twice on one path. Takes C
-    backward passes per sample, for C outputs.
+    as Linear, Conv, ReLU and max pooling, and no weight that is used twice on one path. For C
+    outputs, takes C backward passes per batch for Linear layers on vectors, and C per sample for
+    all other parameters.
 
     Args:
-        rows: How many samples at a time.
+        rows: How many samples at a time, for the others.
 
     >>> layer = torch.nn.Linear(2, 1, bias=False)
     >>> batch = (torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))
@@ -41,7 +43,14 @@ class GaussNewtonDiagonal(DiagonalRequest):
 
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The diagonal; tensors of the weights' shapes."""
-        return finite(repr(self), sum_of_squares("Gauss-Newton diagonal", self.rows, problem))
+        with problem.calm():
+            plain = plain_layers(problem)
+            found = plain_diagonals(problem, plain) if plain else {}
+        rest = {name: p for name, p in problem.params.items() if name not in found}
+        if rest:
+            others = replace(problem, params=rest)
+            found.update(sum_of_squares("Gauss-Newton diagonal", self.rows, others))
+        return finite(repr(self), {name: found[name] for name in problem.params})
 
 
 @final

@@ -1,4 +1,4 @@
-"""Inverse of the damped Fisher or Gauss-Newton matrix by rank-one updates."""
+"""Inverse of the damped Fisher or Gauss-Newton matrix, row by row or at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
+import torch
 from torch import Tensor
 
 from saliency.curvature import rank_one
@@ -20,6 +21,7 @@ from saliency.curvature.storage import (
     check_arguments,
     check_memory,
     in_blocks,
+    inverted,
     positive_damping,
     stored_dense,
     width_dtype,
@@ -30,7 +32,7 @@ from saliency.problem import Problem
 @final
 @dataclass(frozen=True)
 class InverseFisher(InverseRequest):
-    """(damping I + (1/P) sum x x')^-1, by recursion over the rows x; dense or in blocks.
+    """(damping I + (1/P) sum x x')^-1 over the rows x; dense or in blocks.
 
     Gives by name: dense, the rows [numel, size] of one float64 matrix over all weights; in
     blocks, [ceil(numel / B), B, B] over runs of B entries of each weight, the last one padded.
@@ -41,12 +43,14 @@ class InverseFisher(InverseRequest):
         damping: Added to the diagonal; above 0, in units of the curvature.
         rows: What to sum up. `SampleGradients()` gives WoodFisher's and oBERT's matrix,
             `GaussNewtonColumns()` that of the Optimal Brain Surgeon.
-        rank: Rows per update; the inverse is the same for each, up to rounding.
+        rank: Rows per update of the inverse; 1 is the recursion of Hassibi and Stork, more are
+            its faster equal. None: the rows are summed up and the matrix is inverted once, which
+            is the fastest for more rows than B, and loses fewer digits to small damping.
         memory: Bytes that the inverse may take.
 
     Raises:
         ValueError: An argument is out of range, the inverse would not fit (the message names the
-            size that does), or it is not finite.
+            size that does), or it is not finite, or damping is lost in rounding.
 
     Source: Hassibi and Stork 1993; Singh and Alistarh 2020 (arXiv:2004.14340) for blocks.
 
@@ -55,7 +59,7 @@ class InverseFisher(InverseRequest):
     >>> _ = torch.nn.init.ones_(layer.weight)
     >>> batch = (torch.eye(2), torch.zeros(2, 1))
     >>> problem = Problem(layer, {"weight": layer.weight}, [batch], torch.nn.MSELoss())
-    >>> InverseFisher(damping=2.0)(problem)["weight"]  # Fisher: 2 I
+    >>> InverseFisher(damping=2.0)(problem)["weight"].abs()  # Fisher: 2 I
     tensor([[0.2500, 0.0000],
             [0.0000, 0.2500]], dtype=torch.float64)
     """
@@ -63,53 +67,58 @@ class InverseFisher(InverseRequest):
     block: int | None = None
     damping: float = 1e-4
     rows: Rows = field(default_factory=SampleGradients)
-    rank: int = 32
+    rank: int | None = None
     memory: int = DEFAULT_MEMORY
 
     def __post_init__(self) -> None:
         check_arguments("InverseFisher", self.block, self.damping, self.memory)
         positive_damping("InverseFisher", self.damping)
-        positive_int("InverseFisher", "rank", self.rank)
+        if self.rank is not None:
+            positive_int("InverseFisher", "rank", self.rank)
         check_request("InverseFisher", "rows", self.rows, Rows)
 
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The inverse by name."""
         params = live(problem)
         check_memory("InverseFisher", self.block, params, self.memory)
+        layout = Layout.of(params)
+        # One square over all parameters goes by the name "".
+        whole = {"": layout.flat(params)} if self.block is None else params
+        blocks = {name: self._empty(p) for name, p in whole.items()}
         with problem.calm():
-            dense = self.block is None
-            found = self._dense(problem, params) if dense else self._blocks(problem, params)
-        return finite(repr(self), found)
+            total, done = self.rows.count(problem), 0
+            for rows, worth in self.rows.each(problem):
+                parts = {"": rows} if self.block is None else _by_name(layout, rows)
+                for name, part in parts.items():
+                    self._add(blocks[name], part, total)
+                done += worth
+                problem.report("inverse Fisher", done, total)
+        finite(repr(self), blocks)
+        if self.rank is None:
+            blocks = {name: self._inverted(name, matrix) for name, matrix in blocks.items()}
+        return stored_dense(layout, blocks[""][0]) if self.block is None else blocks
 
-    def _dense(self, problem: Problem, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        layout = Layout.of(params)
-        like = layout.flat(params)[:0].double()
-        inverse = rank_one.start(1, layout.size, self.damping, like)
-        total, done = self.rows.count(problem), 0
-        for rows, worth in self.rows.each(problem):
-            for some in rows.to(like).split(self.rank):
-                rank_one.add_rows(inverse, some[None], total)
-            done += worth
-            problem.report("inverse Fisher", done, total)
-        return stored_dense(layout, inverse[0])
+    def _empty(self, param: Tensor) -> Tensor:
+        """The blocks before any row: those of I / damping, or of damping I to be inverted."""
+        numel = param.numel()
+        width = numel if self.block is None else block_width(numel, self.block)
+        dtype = torch.float64 if self.block is None else width_dtype(param)
+        like, count = param.new_empty(0, dtype=dtype), -(-numel // max(width, 1))
+        damping = self.damping if self.rank is not None else 1 / self.damping
+        return rank_one.start(count, width, damping, like)
 
-    def _blocks(self, problem: Problem, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        block = self.block or 1
-        layout = Layout.of(params)
-        inverse: dict[str, Tensor] = {}
-        for name, p in params.items():
-            width = block_width(p.numel(), block)
-            like = p.new_empty(0, dtype=width_dtype(p))
-            inverse[name] = rank_one.start(-(-p.numel() // width), width, self.damping, like)
-        total, done = self.rows.count(problem), 0
-        for rows, worth in self.rows.each(problem):
-            for some in rows.split(self.rank):
-                for name, part in zip(layout.names, some.split(layout.sizes, dim=1), strict=True):
-                    cut = in_blocks(part.to(inverse[name].dtype), block)
-                    _add_in_runs(inverse[name], cut, total)
-            done += worth
-            problem.report("inverse Fisher", done, total)
-        return inverse
+    def _add(self, blocks: Tensor, rows: Tensor, total: int) -> None:
+        for some in rows.split(len(rows) if self.rank is None else self.rank):
+            cut = in_blocks(some.to(blocks.dtype), self.block or rows.shape[1])
+            for few, mine in rank_one.in_runs(blocks, cut):
+                if self.rank is None:
+                    rank_one.add_to_matrix(few, mine, total)
+                else:
+                    rank_one.add_rows(few, mine, total)
+
+    def _inverted(self, name: str, matrix: Tensor) -> Tensor:
+        what = f"the damped matrix of {name!r}" if name else "the damped matrix"
+        return inverted(repr(self), matrix, self.damping, what, "take larger batches of data")
 
     def open(
         self,
@@ -122,8 +131,6 @@ class InverseFisher(InverseRequest):
         return BlockInverse(parts, weights, awake)
 
 
-def _add_in_runs(inverse: Tensor, rows: Tensor, total: int) -> None:
-    """A run of blocks at a time, small enough to stay in cache."""
-    run = max(1, (1 << 19) // max(1, inverse.shape[1:].numel()))
-    for blocks, some in zip(inverse.split(run), rows.split(run), strict=True):
-        rank_one.add_rows(blocks, some, total)
+def _by_name(layout: Layout, rows: Tensor) -> dict[str, Tensor]:
+    """Rows [r, numel] of each parameter."""
+    return dict(zip(layout.names, rows.split(layout.sizes, dim=1), strict=True))

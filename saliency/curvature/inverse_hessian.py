@@ -20,6 +20,7 @@ from saliency.curvature.storage import (
     check_arguments,
     check_memory,
     in_blocks,
+    inverted,
     stored_dense,
     width_dtype,
 )
@@ -116,17 +117,9 @@ class InverseHessian(InverseRequest):
     def _inverted(self, name: str, hessian: Tensor) -> Tensor:
         hessian = (hessian + hessian.mT) / 2
         hessian.diagonal(dim1=-2, dim2=-1).add_(self.damping)
-        factor, failed = torch.linalg.cholesky_ex(hessian)
-        if bool(failed.any()):
-            lowest = float(torch.linalg.eigvalsh(hessian[failed > 0]).min())
-            where = f" of {name!r}" if name else ""
-            raise ValueError(
-                f"{self!r}: the Hessian{where} is not positive definite, its smallest eigenvalue "
-                f"is {lowest:.3g}. Train to a minimum, raise damping above "
-                f"{max(self.damping - lowest, 0):.3g}, or use InverseFisher("
-                "rows=GaussNewtonColumns())."
-            )
-        return torch.cholesky_inverse(factor)
+        where = f"the Hessian of {name!r}" if name else "the Hessian"
+        remedy = "train to a minimum, or use InverseFisher(rows=GaussNewtonColumns())"
+        return inverted(repr(self), hessian, self.damping, where, remedy)
 
     def open(
         self,

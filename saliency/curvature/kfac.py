@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
-from saliency.curvature.functional import check_loss, live, loss_of, pair
+from saliency.curvature.functional import check_loss, live, loss_of
 from saliency.curvature.kronecker import KroneckerFactors
+from saliency.curvature.layer_columns import layer_columns
 from saliency.curvature.request import DiagonalRequest, finite
-from saliency.curvature.rows import output_root
 from saliency.problem import Problem, batch_size
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -109,49 +107,19 @@ def _batch_factors(
     problem: Problem, layers: dict[str, Layer], batch: Any
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Sums over the samples of one batch."""
-    if problem.loss is None:
-        raise ValueError("KFAC splits the loss from the outputs: give loss= of (output, target).")
-    inputs, target = pair(batch)
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    state = {name: b.clone() for name, b in problem.model.named_buffers()}
-    state.update({name: p.detach().requires_grad_() for name, p in problem.params.items()})
-    hooks = [layer.register_forward_hook(_recorder(name, seen)) for name, layer in layers.items()]
-    try:
-        with torch.enable_grad():
-            out = torch.func.functional_call(problem.model, state, (inputs,))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    unused = sorted(set(layers) - set(seen))
-    if unused:
-        raise ValueError(f"KFAC: {unused} took no part in the forward pass.")
-    columns = vmap(lambda o, y: output_root(problem, o[None], y[None])[0])(out.detach(), target)
-    columns = columns.squeeze(2).transpose(0, 1)
-    sent = [output for _, output in seen.values()]
+    inputs, columns = layer_columns(problem, layers, batch)
     sums: dict[str, Tensor] = {}
-    for c, column in enumerate(columns):
-        last = c == len(columns) - 1
-        found = torch.autograd.grad(out, sent, column, retain_graph=not last)
-        for name, g in zip(seen, found, strict=True):
+    for gradients in columns:
+        for name, g in gradients.items():
             rows = _places(layers[name], g)
             sums[name] = sums.get(name, torch.zeros((), device=g.device)) + rows.T @ rows
     result = {}
-    for name, (a, output) in seen.items():
+    for name, a in inputs.items():
         patches = _patches(layers[name], a)
-        places = max(1, len(patches) // len(a))
         # The places of an output are averaged in G, since A sums over them.
-        assert output.shape[0] == len(a)
+        places = max(1, len(patches) // len(a))
         result[name] = (patches.T @ patches, sums[name] / places)
     return result
-
-
-def _recorder(name: str, seen: dict[str, tuple[Tensor, Tensor]]) -> Callable[..., None]:
-    def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if name in seen:
-            raise ValueError(f"KFAC: the layer of {name!r} is used twice in one forward pass.")
-        seen[name] = (args[0].detach(), output)
-
-    return record
 
 
 def _places(layer: Layer, g: Tensor) -> Tensor:

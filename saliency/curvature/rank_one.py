@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -36,3 +38,21 @@ def add_rows(inverse: Tensor, rows: Tensor, total: int) -> None:
     small.diagonal(dim1=-2, dim2=-1).add_(total)
     half = torch.linalg.solve_triangular(torch.linalg.cholesky(small), product, upper=False)
     inverse.baddbmm_(half.mT, half, alpha=-1)
+
+
+def add_to_matrix(matrix: Tensor, rows: Tensor, total: int) -> None:
+    """H <- H + X'X / P, in place, in float32 or float64; shapes as in `add_rows`.
+
+    >>> h = torch.eye(2)[None].clone()
+    >>> add_to_matrix(h, torch.tensor([[[1.0, 1.0]]]), total=1)
+    >>> h
+    tensor([[[2., 1.],
+             [1., 2.]]])
+    """
+    matrix.baddbmm_(rows.mT, rows, alpha=1 / total)
+
+
+def in_runs(blocks: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of a few blocks and their rows at a time, small enough to stay in cache."""
+    run = max(1, (1 << 18) // max(1, blocks.shape[1:].numel()))
+    yield from zip(blocks.split(run), rows.split(run), strict=True)

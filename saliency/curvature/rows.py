@@ -136,14 +136,7 @@ class GaussNewtonColumns(Rows):
             check_loss(loss_of(problem, params, batch))
             for piece in pieces(batch, self.chunk):
                 rows, lowest, highest = _columns(problem, params, piece)
-                if bool(
-                    (lowest < -1e-4 * highest.clamp(min=torch.finfo(highest.dtype).tiny)).any()
-                ):
-                    raise ValueError(
-                        f"{self!r}: the loss is not convex in the outputs (its Hessian has the "
-                        f"eigenvalue {float(lowest.min()):.3g}); use HessianDiagonal() or "
-                        "SampleGradients()."
-                    )
+                check_convex(lowest, highest)
                 yield layout.flat(rows).flatten(0, 1), batch_size(piece)
 
 
@@ -168,6 +161,17 @@ def output_root(problem: Problem, out: Tensor, target: Any) -> tuple[Tensor, Ten
     values, vectors = torch.linalg.eigh(hessian)
     root = (vectors * values.clamp(min=0).sqrt()).mT
     return root.reshape(-1, *out.shape), values[0], values[-1]
+
+
+def check_convex(lowest: Tensor, highest: Tensor) -> None:
+    """Raise ValueError unless the Hessians with these extreme eigenvalues have a real root."""
+    # Rounding leaves the zero eigenvalues of a convex loss slightly negative.
+    if bool((lowest < -1e-4 * highest.abs()).any()):
+        raise ValueError(
+            "Gauss-Newton: the loss is not convex in the outputs (its Hessian has the eigenvalue "
+            f"{float(lowest.min()):.3g}); use HessianDiagonal(), InverseHessian() or "
+            "SampleGradients()."
+        )
 
 
 def _tensor(output: object) -> Tensor:

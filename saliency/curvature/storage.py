@@ -87,5 +87,35 @@ def in_blocks(rows: Tensor, block: int) -> Tensor:
     """
     width = block_width(rows.shape[1], block)
     count = -(-rows.shape[1] // width)
-    padded = torch.nn.functional.pad(rows, (0, count * width - rows.shape[1]))
-    return padded.reshape(len(rows), count, width).transpose(0, 1)
+    short = count * width - rows.shape[1]
+    padded = torch.nn.functional.pad(rows, (0, short)) if short else rows
+    return padded.unflatten(1, (count, width)).transpose(0, 1)
+
+
+def inverted(owner: str, matrix: Tensor, damping: float, what: str, remedy: str) -> Tensor:
+    """The inverse of symmetric positive definite blocks [k, B, B], which it overwrites.
+
+    Raises:
+        ValueError: A block is not positive definite; names its smallest eigenvalue, the damping
+            that would do, and another `remedy`.
+    """
+    run = max(1, (1 << 18) // max(1, matrix.shape[1:].numel()))
+    for some in matrix.split(run):
+        factor, failed = torch.linalg.cholesky_ex(some)
+        if bool(failed.any()):
+            raise ValueError(
+                f"{owner}: {what} {_not_definite(some[failed > 0], damping)}, or {remedy}."
+            )
+        some.copy_(torch.cholesky_inverse(factor))
+    return matrix
+
+
+def _not_definite(blocks: Tensor, damping: float) -> str:
+    values = torch.linalg.eigvalsh(blocks)
+    lowest, highest = float(values.min()), float(values.max())
+    rounding = torch.finfo(blocks.dtype).eps * highest * len(values[0])
+    enough = damping + max(-lowest, rounding)
+    return (
+        f"is not positive definite, its smallest eigenvalue is {lowest:.3g}. "
+        f"Raise damping above {enough:.3g}"
+    )

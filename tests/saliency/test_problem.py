@@ -101,20 +101,20 @@ def test_curvature_that_is_not_finite():
 
 
 def test_losses_that_gauss_newton_cannot_take():
-    with pytest.raises(ValueError, match="not convex in the outputs.*HessianDiagonal"):
+    with pytest.raises(ValueError, match=r"not convex in the outputs.*HessianDiagonal"):
         GaussNewtonDiagonal()(Problem(LAYER, PARAMS, [BATCH], concave))
     whole = Problem(LAYER, PARAMS, [BATCH], batch_loss=lambda m, b: m(b[0]).square().mean())
     with pytest.raises(ValueError, match="give loss= of"):
         GaussNewtonDiagonal()(whole)
-    with pytest.raises(ValueError, match=r"smallest eigenvalue is -.*raise damping above"):
+    with pytest.raises(ValueError, match=r"smallest eigenvalue is -.*Raise damping above"):
         InverseHessian()(Problem(LAYER, PARAMS, [BATCH], concave))
 
 
 def test_the_damping_that_is_named_is_enough():
     problem = Problem(LAYER, PARAMS, [BATCH], concave)
-    with pytest.raises(ValueError, match="raise damping above") as caught:
+    with pytest.raises(ValueError, match="Raise damping above") as caught:
         InverseHessian()(problem)
-    named = float(str(caught.value).split("raise damping above ")[1].split(", or")[0])
+    named = float(str(caught.value).split("Raise damping above ")[1].split(", or")[0])
     InverseHessian(damping=named * 1.01)(problem)
 
 

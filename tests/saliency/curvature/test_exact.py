@@ -12,7 +12,9 @@ from saliency import (
     Problem,
     hessian_vector_product,
 )
+from saliency.curvature.diagonals import sum_of_squares
 from saliency.curvature.flat import Layout
+from saliency.curvature.layer_squares import plain_layers
 from saliency.curvature.rows import GaussNewtonColumns, SampleGradients
 
 EVERY = ["mlp-tanh", "mlp-relu", "conv-tanh", "conv-relu", "norm-eval", "norm-train", "tied"]
@@ -156,3 +158,37 @@ def test_attention_can_be_differentiated_twice():
     v = torch.zeros_like(found)
     v[1, 2] = 1
     close(hessian_vector_product(problem, {name: v})[name][1, 2], found[1, 2])
+
+
+class Shared(nn.Module):
+    """One Linear on vectors, one on sequences, one used twice, and one kind of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.long = nn.Linear(4, 6), nn.Linear(2, 3)
+        self.again, self.last = nn.Linear(9, 9), Doubled(9, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.wide(x)).reshape(-1, 3, 2)
+        x = torch.relu(self.long(x)).flatten(1)
+        return self.last(torch.relu(self.again(torch.relu(self.again(x)))))
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def test_the_short_way_of_linear_layers_is_the_same_sum(make_problem):
+    torch.manual_seed(0)
+    model = Shared().double()
+    whole = make_problem("mlp-tanh")
+    problem = Problem(model, dict(model.named_parameters()), whole.batches, whole.loss)
+    assert set(plain_layers(problem)) == {"wide"}
+    assert set(plain_layers(make_problem("mlp-tanh"))) == {"0", "2"}
+    assert not plain_layers(make_problem("tied"))
+    found = GaussNewtonDiagonal()(problem)
+    assert list(found) == list(problem.params)
+    slow = sum_of_squares("slow", GaussNewtonColumns(), problem)
+    close(flat(found), flat(slow))
+    assert not any(m._forward_hooks for m in model.modules())

@@ -35,7 +35,7 @@ def own_block(matrix, layout, name, block):
     return [own[i : i + block, i : i + block] for i in range(0, size, block)]
 
 
-@pytest.mark.parametrize("rank", [1, 3, 32])
+@pytest.mark.parametrize("rank", [1, 3, 32, None])
 @pytest.mark.parametrize("damping", [1e-6, 1e-2])
 def test_the_recursion_inverts_the_damped_fisher(make_problem, fisher_rows, rank, damping):
     problem = make_problem("conv-tanh")
@@ -47,12 +47,13 @@ def test_the_recursion_inverts_the_damped_fisher(make_problem, fisher_rows, rank
     close(found, torch.linalg.inv(fisher), rtol=1e-8 if damping > 1e-3 else 1e-6)
 
 
+@pytest.mark.parametrize("rank", [1, 2, None])
 @pytest.mark.parametrize("block", [1, 4, 7, 1000])
-def test_blocks_of_the_fisher(make_problem, fisher_rows, block):
+def test_blocks_of_the_fisher(make_problem, fisher_rows, block, rank):
     problem = make_problem("mlp-tanh")
     rows = fisher_rows(problem)
     fisher = rows.T @ rows / len(rows) + 0.01 * torch.eye(rows.shape[1], dtype=F64)
-    found = InverseFisher(block=block, damping=0.01, rank=2)(problem)
+    found = InverseFisher(block=block, damping=0.01, rank=rank)(problem)
     for name, inverse in found.items():
         expected = own_block(fisher, Layout.of(problem.params), name, block)
         assert len(inverse) == len(expected)
@@ -200,3 +201,17 @@ def test_elimination_is_what_recomputing_everything_gives():
     assert scores.argsort().tolist() == order
     running = torch.tensor(costs, dtype=F64).cummax(0).values
     close(scores[order], running)
+
+
+def test_damping_that_is_lost_in_rounding_is_refused(make_problem):
+    problem = make_problem("mlp-tanh")
+    single = type(problem)(
+        problem.model.float(),
+        {n: p.detach().float() for n, p in problem.params.items()},
+        [(x.float(), y) for x, y in problem.batches],
+        problem.loss,
+    )
+    with pytest.raises(ValueError, match=r"not positive definite.*Raise damping above") as caught:
+        InverseFisher(block=20, damping=1e-12)(single)
+    enough = float(str(caught.value).split("Raise damping above ")[1].split(", or")[0])
+    InverseFisher(block=20, damping=enough * 2)(single)

@@ -73,14 +73,12 @@ def test_wrong_use():
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
     batch = (torch.randn(3, 2), torch.tensor([0, 1, 0]))
     for name in ("0.bias", "1.weight"):
-        problem = Problem(
-            model, {name: model.get_parameter(name)}, [batch], nn.CrossEntropyLoss()
-        )
+        problem = Problem(model, {name: model.get_parameter(name)}, [batch], nn.CrossEntropyLoss())
         with pytest.raises(TypeError, match=f"'{name}' belongs to .*must be the weight of"):
             KFAC()(problem)
     same = nn.Linear(2, 2)
     twice = nn.Sequential(same, nn.ReLU(), same)
     problem = Problem(twice, {"0.weight": same.weight}, [batch], nn.CrossEntropyLoss())
-    with pytest.raises(ValueError, match="'0.weight' is used twice"):
+    with pytest.raises(ValueError, match=r"'0\.weight' is used twice"):
         KFAC()(problem)
     assert not same._forward_hooks

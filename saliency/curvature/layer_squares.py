@@ -1,0 +1,86 @@
+"""The Gauss-Newton diagonal of plain linear layers, without a gradient per sample.
+
+The gradient of sample n is the outer product of g_n and x_n, so the sum of its squares over n is
+one product of the squares, (G * G)' (X * X).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from saliency.curvature.functional import check_loss, live, loss_of, output_of, pair
+from saliency.curvature.layer_columns import layer_columns
+from saliency.problem import Problem, batch_size
+
+
+def plain_layers(problem: Problem) -> dict[str, nn.Linear]:
+    """Linear layers that are asked for, used once per pass, on a [samples, in] input, untied."""
+    if problem.loss is None:
+        return {}
+    owners: dict[int, int] = {}
+    for _, p in problem.model.named_parameters(remove_duplicate=False):
+        owners[id(p)] = owners.get(id(p), 0) + 1
+    found = {}
+    for path, module in problem.model.named_modules():
+        own = [f"{path}.{kind}".lstrip(".") for kind, _ in module.named_parameters(recurse=False)]
+        wanted = any(name in problem.params for name in own)
+        # A subclass may compute something else.
+        if wanted and type(module) is nn.Linear and _untied(module, owners):
+            found[path] = module
+    used = _used_once(problem, found)
+    return {path: layer for path, layer in found.items() if path in used}
+
+
+def _untied(module: nn.Module, owners: Mapping[int, int]) -> bool:
+    return all(owners[id(p)] == 1 for p in module.parameters())
+
+
+def _used_once(problem: Problem, layers: Mapping[str, nn.Module]) -> set[str]:
+    """Layers that the first batch passes once, with two dimensions."""
+    shapes: dict[str, list[int]] = {path: [] for path in layers}
+
+    def recorder(path: str) -> Callable[..., None]:
+        def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            shapes[path].append(args[0].dim())
+
+        return record
+
+    hooks = [layer.register_forward_hook(recorder(path)) for path, layer in layers.items()]
+    try:
+        output_of(problem, live(problem), pair(next(problem.each()))[0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {path for path, dims in shapes.items() if dims == [2]}
+
+
+def add_squares(
+    problem: Problem, layers: Mapping[str, nn.Linear], batch: object, total: dict[str, Tensor]
+) -> None:
+    """Add the sums over one batch's samples and columns to `total`, by parameter name."""
+    inputs, columns = layer_columns(problem, layers, batch)
+    squares = {path: a.square() for path, a in inputs.items()}
+    for gradients in columns:
+        for path, g in gradients.items():
+            weight, bias = (f"{path}.{kind}".lstrip(".") for kind in ("weight", "bias"))
+            g2 = g.square()
+            if weight in total:
+                total[weight].addmm_(g2.T, squares[path])
+            if bias in total:
+                total[bias].add_(g2.sum(0))
+
+
+def plain_diagonals(problem: Problem, layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """The diagonal of the parameters of these layers."""
+    names = [f"{path}.{kind}".lstrip(".") for path in layers for kind in ("weight", "bias")]
+    total = {n: torch.zeros_like(problem.params[n]) for n in names if n in problem.params}
+    done = 0
+    for batch in problem.each():
+        check_loss(loss_of(problem, live(problem), batch))
+        add_squares(problem, layers, batch, total)
+        done += batch_size(batch)
+        problem.report("Gauss-Newton diagonal", done)
+    return {name: tensor.div_(done) for name, tensor in total.items()}
