@@ -53,6 +53,7 @@ from saliency.sparse_gpt import SparseGPT
 from saliency.sums import Sum
 from saliency.synflow import SynapticFlow, SynFlow, synaptic_flow_steps
 from saliency.taylor import Snip, Taylor
+from saliency.through import Through
 from saliency.unit_activity import ActivationVariance, APoZ, MeanActivation
 from saliency.utility import InputMagnitude, Utility
 from saliency.wanda import Wanda
@@ -61,6 +62,7 @@ from saliency.wrapper import Wrapper
 __all__ = [
     "Dormancy",
     "InputMagnitude",
+    "Through",
     "Utility",
     "APoZ",
     "ActivationRequest",

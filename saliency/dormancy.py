@@ -10,6 +10,7 @@ from torch import Tensor
 from saliency.activation_requests import ActivationRequest, OutputMagnitude, said
 from saliency.activation_scorer import ActivationScorer
 from saliency.scorer import widened
+from saliency.through import Through
 
 
 @final
@@ -20,8 +21,8 @@ class Dormancy(ActivationScorer):
     silent altogether scores 0.
 
     Args:
-        through: The f that the network applies to the layer's output, such as torch.relu; a
-            layer does not know what follows it. None = the output itself.
+        through: The f that the network applies to the layer's output, such as torch.relu or
+            Through.RELU; a layer does not know what follows it. None = the output itself.
         accumulate: Average over the observed steps, instead of measuring when the rule fires.
 
     Raises:
@@ -38,7 +39,9 @@ class Dormancy(ActivationScorer):
     """
 
     def __init__(
-        self, through: Callable[[Tensor], Tensor] | None = None, accumulate: bool = False
+        self,
+        through: Callable[[Tensor], Tensor] | Through | None = None,
+        accumulate: bool = False,
     ) -> None:
         super().__init__(accumulate)
         if through is not None and not callable(through):

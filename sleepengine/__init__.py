@@ -56,6 +56,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "SynFlow",
         "SynapticFlow",
         "Taylor",
+        "Through",
         "Wanda",
         "Utility",
         "check_scorer",

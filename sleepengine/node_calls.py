@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -58,6 +59,15 @@ class NodeCalls(DirectCalls, ABC):
     def freeze_nodes(self, layer: str, where: Any = ...) -> int:
         """Freeze nodes: weights on both sides, bias, normalisation and its statistics."""
         return self._nodes(Freeze(), layer, where, MaskStore.frozen_count)
+
+    def freeze_pathway(self, pathway: Mapping[str, Any]) -> int:
+        """Freeze nodes of several layers at once: {layer: where}, all of them or none."""
+        chosen = [self._chosen(layer, where) for layer, where in pathway.items()]
+        if not chosen:
+            raise SetupError("freeze_pathway({}): name a layer and its nodes, as {'fc1': [0, 3]}")
+        before = self.live.nodes.store.frozen_count()
+        self.act(Freeze(), reduce(Choice.union, chosen))
+        return self.live.nodes.store.frozen_count() - before
 
     def thaw_nodes(self, layer: str, where: Any = ...) -> int:
         """Thaw nodes."""

@@ -17,6 +17,7 @@ from sleepengine.engine import SleepEngine
 from sleepengine.errors import ConfigError, SetupError, UnknownNameError
 from sleepengine.files.yaml_document import KeyPath
 from sleepengine.gathering import BatchLoss, Criterion
+from sleepengine.nodes.units import Nodes
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config
 from sleepengine.pipeline.entries import Entry, Kind
@@ -120,8 +121,11 @@ def engine(
     data: Iterable[Any] | None = None,
     loss_fn: Criterion | BatchLoss | None = None,
     seed: int = 0,
+    example_inputs: Any = None,
 ) -> SleepEngine:
     """An engine with the rules of the configuration.
+
+    `example_inputs` find the node groups, where a rule asks for nodes or `engine: {nodes: true}`.
 
     For a lottery ticket experiment it has no rules of its own and keeps what the level's rules
     ask for; fire those with `engine.fire(*level_rules(config))`.
@@ -131,18 +135,23 @@ def engine(
         SetupError: what the engine finds.
     """
     options = {name: getattr(config.engine, name) for name in config.engine.model_fields_set}
-    tags = setup.kept_times(level_rules(config), options.pop("keep", ()))
+    own, between = rules(config), level_rules(config)
+    tags = setup.kept_times(between, options.pop("keep", ()))
+    nodes = options.pop("nodes", None)
+    if nodes is None:
+        nodes = any(r.who is not None and isinstance(r.who.units, Nodes) for r in own + between)
     try:
         return SleepEngine(
             model,
             optimizer,
-            rules(config),
+            own,
             scheduler=scheduler,
             sampler=sampler,
             data=data,
             loss_fn=loss_fn,
             seed=seed,
             keep=tuple(tags),
+            example_inputs=example_inputs if nodes else None,
             **options,
         )
     except UnknownNameError as error:

@@ -116,6 +116,7 @@ def make(parts: Parts, seed: int, *, weights: int | None = None) -> Network:
         data=FromTheStart(parts, seed),
         loss_fn=parts.loss_fn,
         seed=seed,
+        example_inputs=parts.data.train.x[:2],
     )
     return Network(model, optimizer, scheduler, per_epoch, batches, engine)
 

@@ -56,6 +56,8 @@ SCORERS = by_name(
         saliency.MeanActivation,
         saliency.ActivationVariance,
         saliency.APoZ,
+        saliency.Dormancy,
+        saliency.Utility,
         saliency.Lamp,
         saliency.Normalized,
         saliency.Smoothed,

@@ -120,6 +120,11 @@ class EngineOptions(_Strict):
     params: _Texts | None = Field(
         default=None, description="Names or patterns of the parameters in scope (default: weights)."
     )
+    nodes: bool | None = Field(
+        default=None,
+        description="Whether node groups are found from the model and a sample of the data "
+        "(default: when a rule asks for nodes).",
+    )
     keep: _Texts = Field(default=(), description="More moments to keep, such as [500it].")
     memory: Literal["fast", "lean"] = Field(default="fast", description="How masks are held.")
     park_on: Literal["cpu"] | None = Field(default=None, description="Where parked values lie.")

@@ -20,7 +20,8 @@ from sleepengine.actions.values import ValuePolicy
 from sleepengine.choosing import Amount, Pools, Reduction, Shares, Units
 from sleepengine.errors import SetupError
 from sleepengine.filters import Filter, older_than
-from sleepengine.pipeline import data, models
+from sleepengine.nodes.units import Nodes
+from sleepengine.pipeline import data, models, transformer
 from sleepengine.pipeline.entries import Entry, Kind, by_name
 from sleepengine.pipeline.scorer_tables import SCORER_KINDS, SCORERS
 from sleepengine.rule import Rule, Who
@@ -52,7 +53,10 @@ def level_rule(what: Action, who: Who | None = None, name: str = "") -> Rule:
     return Rule(schedules.once("0it"), who, what, name=name)
 
 
-UNITS = by_name("units", (choosing.Weights, choosing.Blocks, choosing.Rows, choosing.Columns))
+_UNITS = by_name("units", (choosing.Weights, choosing.Blocks, choosing.Rows, choosing.Columns))
+# Node groups are found from the model; a file names them with `params`.
+_NODES = Entry("Nodes", Nodes, hidden=frozenset({"groups"}))
+UNITS = Kind("units", {**_UNITS.entries, "Nodes": _NODES})
 REDUCTIONS = by_name("reduction", (choosing.Mean, choosing.Total, choosing.Max, choosing.Norm))
 POOLS = by_name("pools", (choosing.Global, choosing.PerTensor, choosing.PerRow, choosing.NofM))
 SHARES = by_name(
@@ -157,7 +161,12 @@ MODELS = Kind(
     "model",
     {
         make.__name__: Entry(make.__name__, make, _MODEL, sample=_SAMPLE)
-        for make in (models.mlp, models.lenet_300_100, models.conv_small)
+        for make in (
+            models.mlp,
+            models.lenet_300_100,
+            models.conv_small,
+            transformer.tiny_transformer,
+        )
     },
 )
 DATA = Kind(

@@ -7,6 +7,14 @@ out: they are all there is.
 """
 
 from sleepengine.recipes.dynamic import rigl, set_, snfs
+from sleepengine.recipes.nodes import (
+    channel_gradual,
+    continual_backprop,
+    grow,
+    head_sleep,
+    neuron_gradual,
+    redo,
+)
 from sleepengine.recipes.phases import acdc, dense_sparse_dense, prune_regrow
 from sleepengine.recipes.pruning import (
     finetune_sparse,
@@ -21,17 +29,23 @@ from sleepengine.recipes.tickets import lottery_ticket, lr_rewind
 
 __all__ = [
     "acdc",
+    "channel_gradual",
+    "continual_backprop",
     "dense_sparse_dense",
     "finetune_sparse",
     "freeze",
     "gradual",
+    "grow",
+    "head_sleep",
     "lottery_ticket",
     "lr_rewind",
     "n_of_m",
+    "neuron_gradual",
     "one_shot",
     "packnet",
     "prune_regrow",
     "random_pruning",
+    "redo",
     "rigl",
     "set_",
     "snfs",

@@ -71,6 +71,20 @@ def test_frozen_nodes_keep_everything(residual, residual_group, train):
     assert residual.b1.running_mean[2] != before["b1.running_mean"][2]
 
 
+def test_a_pathway_freezes_at_once(mlp, mlp_groups):
+    engine = SleepEngine(mlp, nodes=mlp_groups)
+    assert engine.freeze_pathway({"0": [1, 2], "2": 0}) == 3
+    assert engine.freeze_pathway({"0": 2, "2": [0, 4]}) == 1
+    assert engine.get_sleep_state("0").nodes.frozen.nonzero().flatten().tolist() == [1, 2]
+    assert engine.get_sleep_state("2").nodes.frozen.nonzero().flatten().tolist() == [0, 4]
+    assert len(engine.journal) == 2
+    with pytest.raises(SetupError, match=r"nodes of '2'.*9"):
+        engine.freeze_pathway({"0": 5, "2": 9})
+    assert not engine.get_sleep_state("0").nodes.frozen[5]
+    with pytest.raises(SetupError, match="name a layer"):
+        engine.freeze_pathway({})
+
+
 def test_an_entry_wakes_when_all_its_owners_are_awake(mlp, mlp_groups):
     engine = SleepEngine(mlp, nodes=mlp_groups)
     before = snapshot(mlp)
