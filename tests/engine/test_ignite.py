@@ -194,7 +194,17 @@ def fires(rig, data, trigger, epochs=3, **how):
         (Events.EPOCH_COMPLETED(once=1) | Events.ITERATION_COMPLETED(once=6), [4, 6]),
         (Events.STARTED, [0]),
     ],
-    ids=str,
+    ids=[
+        "epoch_completed",
+        "every_2_epochs",
+        "epoch_3",
+        "epoch_started",
+        "iteration_started_every_5",
+        "every_5_iterations",
+        "filter",
+        "one_of_two",
+        "started",
+    ],
 )
 def test_any_ignite_event_is_a_trigger(event, steps, rig, data):
     assert fires(rig, data, on_event(event)) == steps

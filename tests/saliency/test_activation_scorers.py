@@ -59,7 +59,7 @@ def test_wanda_on_a_convolution_sees_the_window():
         (ActivationVariance(), lambda a: a.var(0, correction=0)),
         (ActivationVariance(through=torch.relu), lambda a: a.relu().var(0, correction=0)),
     ],
-    ids=repr,
+    ids=["mean", "mean_relu", "mean_tanh", "apoz", "variance", "variance_relu"],
 )
 def test_units(scorer, expected):
     fc, x = layer(), torch.randn(50, 4, dtype=D)
