@@ -12,7 +12,6 @@ from sleepengine.actions.live import Live
 from sleepengine.agenda import Agenda, reads_gradients
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.firing import Firing
-from sleepengine.masks import bits
 from sleepengine.rule import Rule
 from sleepengine.sentinel import Sentinel
 from sleepengine.timekeeper import Timekeeper
@@ -50,16 +49,14 @@ class Conductor:
 
     def take_hold(self, before: Callback, after: Callback) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
-        store = self.live.store
-        trainable = {name: store.trainable_bits(name) for name in store.entries()}
-        self.live.state.adopt(
-            {n: bits.bit_not(t, store.numel(n)) for n, t in trainable.items() if t is not None}
-        )
+        self.firing.forget_undo()
+        self.live.rest()
         self.enforcer.attach(before, after)
         self.enforcer.repair()
 
     def let_go(self) -> None:
         """Remove every hook; optimizer state holds its true values again."""
+        self.firing.forget_undo()
         self.enforcer.detach()
         self.live.state.detach()
 
@@ -72,6 +69,12 @@ class Conductor:
         if self.agenda.looked != self.time.iteration:  # attached again: this tick has been asked
             self.agenda.look()
         self._fire_ready(None)
+        self._plan()
+
+    def loaded(self) -> None:
+        """The engine's state was replaced while it is attached: plan the next step anew."""
+        self.live.rest()
+        self._stepped, self._since_step = self.time.iteration > 0, 0
         self._plan()
 
     def before_step(self) -> None:

@@ -54,6 +54,7 @@ class Firing:
         self._pre_image: PreImage | None = None
         self.carries: dict[str, Carry] = {}  # what a rate left over, by rule
         self.handlers: list[tuple[Happening, Handler]] = []
+        self.happened: dict[Happening, int] = dict.fromkeys(Happening, 0)  # how often so far
 
     def fire(self, rules: Sequence[Rule], captured: Mapping[str, Tensor] | None) -> Changes:
         """Fire these rules as one transaction, each seeing the masks the ones before left."""
@@ -250,6 +251,8 @@ class Firing:
             Happening.RESET: any(r.action == "Reset" and r.changed for r in records),
             Happening.REWOUND: any(r.action == "Rewind" for r in records),
         }
+        for kind in happened:
+            self.happened[kind] += happened[kind]
         for kind, handler in list(self.handlers):
             if happened[kind]:
                 handler(News(kind, self._time.iteration, tuple(records), changes))

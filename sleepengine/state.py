@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from saliency import Scorer
+from sleepengine import state_checks as checks
+from sleepengine.choosing.shares import Carry
 from sleepengine.enforcement.frozen_values import read_frozen
 from sleepengine.errors import StateError
+from sleepengine.filters import Filter
+from sleepengine.happenings import Happening
 from sleepengine.journal import Journal
 from sleepengine.masks import bits
-from sleepengine.masks.choice import Kind, Layer
-from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
-from sleepengine.nodes.node_masks import NodeMasks
+from sleepengine.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from sleepengine.engine import SleepEngine
@@ -34,6 +38,7 @@ FIELDS = {
     "optimizer_state",
     "clock",
     "looked",
+    "happened",
     "waiting",
     "window",
     "carries",
@@ -68,16 +73,16 @@ def of(engine: SleepEngine) -> dict[str, Any]:
         "optimizer_state": live.state.state_dict(),
         "clock": engine.time.state_dict(),
         "looked": -1 if agenda.looked is None else agenda.looked,
+        "happened": {kind.value: n for kind, n in engine.firing.happened.items()},
         "waiting": [rule.name for rule in agenda.waiting],
         "window": agenda.window,
         "carries": dict(engine.firing.carries),
         "memories": {
-            rule.name: {
-                "scorer": {} if rule.who.scorer is None else rule.who.scorer.state_dict(),
-                "filters": [one.state_dict() for one in rule.who.filters],
+            name: {
+                "scorer": {} if scorer is None else scorer.state_dict(),
+                "filters": [one.state_dict() for one in filters],
             }
-            for rule in engine.rules
-            if rule.who is not None
+            for name, (scorer, filters) in _memories(engine).items()
         },
         "kept_points": live.kept.state_dict(),
         "journal": engine.journal.state_dict(),
@@ -90,6 +95,17 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     Raises:
         StateError: anything does not fit; nothing was changed.
     """
+    try:
+        apply = _checked(engine, saved)
+    except StateError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise StateError(f"the saved engine is damaged: {error!r}") from error
+    apply()
+
+
+def _checked(engine: SleepEngine, saved: Mapping[str, Any]) -> Callable[[], None]:
+    """Check all; what is returned applies all and does not fail."""
     if not isinstance(saved, Mapping):
         raise StateError(f"the saved engine must be a dict, got {type(saved).__name__}")
     if set(saved) != FIELDS:
@@ -112,10 +128,10 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     nodes = live.nodes.fork()
     nodes.store.load_state_dict(saved["nodes"])
     statistics = live.held.check(saved["statistics"])
-    _check_nodes(masks, nodes, statistics)
+    checks.nodes(masks, nodes, statistics)
     parked = live.parked.copy()
     parked.load_state_dict(saved["parked"])
-    _check_parked(masks, parked)
+    checks.parked(masks, parked)
     kept = live.kept.check(saved["kept_points"], live)
     journal = Journal({n: live.store.shape(n) for n in live.store.names()})
     journal.load_state_dict(saved["journal"])
@@ -124,24 +140,60 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     if unknown:
         raise StateError(f"the saved engine waits for unknown rules {unknown}")
     read_frozen(saved["frozen"], masks, live.state.roster)
+    checks.order(engine, masks)
+    time = Timekeeper()
+    time.load_state_dict(saved["clock"])
+    counters = live.state.state_dict()
+    live.state.load_state_dict(saved["optimizer_state"])  # checks first, and counters are all it is
+    live.state.load_state_dict(counters)
+    numbers = {key: int(saved[key]) for key in ("seed", "event", "looked", "window")}
+    carries = {str(name): _carry(carry) for name, carry in saved["carries"].items()}
+    happened = {kind: int(saved["happened"][kind.value]) for kind in Happening}
+    _remember(copy.deepcopy(_memories(engine)), saved["memories"])
 
-    _apply(engine, saved, masks)
-    live.nodes.store.load_state_dict(saved["nodes"])
-    live.held.load(statistics)
-    live.kept.replace(kept)
-    agenda = engine.conductor.agenda
-    agenda.restart()
-    agenda.looked = None if saved["looked"] < 0 else int(saved["looked"])
-    agenda.waiting = [names[name] for name in saved["waiting"]]
-    agenda.window = int(saved["window"])
-    for name, memory in saved["memories"].items():
-        who = names[name].who
-        if who is not None and who.scorer is not None:
-            who.scorer.load_state_dict(memory["scorer"])
-        for one, kept_state in zip(
-            () if who is None else who.filters, memory["filters"], strict=True
-        ):
-            one.load_state_dict(kept_state)
+    def apply() -> None:
+        _apply(engine, saved, masks)
+        live.nodes.store.load_state_dict(saved["nodes"])
+        live.held.load(statistics)
+        live.kept.replace(kept)
+        engine.firing.carries, engine.firing.happened = carries, happened
+        engine.firing.forget_undo()
+        _remember(_memories(engine), saved["memories"])
+        agenda = engine.conductor.agenda
+        agenda.restart()
+        agenda.looked = None if numbers["looked"] < 0 else numbers["looked"]
+        agenda.waiting = [names[name] for name in saved["waiting"]]
+        agenda.window = numbers["window"]
+        if engine.attached:
+            engine.conductor.loaded()
+
+    return apply
+
+
+Memory = tuple[Scorer | None, tuple[Filter, ...]]
+
+
+def _memories(engine: SleepEngine) -> dict[str, Memory]:
+    """What the rules remember by: rule -> scorer and filters."""
+    who = {rule.name: rule.who for rule in engine.rules if rule.who is not None}
+    return {name: (one.scorer, one.filters) for name, one in who.items()}
+
+
+def _remember(memories: Mapping[str, Memory], saved: Mapping[str, Any]) -> None:
+    """Give scorers and filters what they remembered."""
+    if memories.keys() != saved.keys():
+        raise StateError(f"memories are of {sorted(saved)}, the rules are {sorted(memories)}")
+    for name, (scorer, filters) in memories.items():
+        if scorer is not None:
+            scorer.load_state_dict(saved[name]["scorer"])
+        for one, kept in zip(filters, saved[name]["filters"], strict=True):
+            one.load_state_dict(kept)
+
+
+def _carry(saved: Any) -> Carry:
+    if isinstance(saved, Mapping):
+        return {str(name): float(left) for name, left in saved.items()}
+    return float(saved)
 
 
 @torch.no_grad()
@@ -156,53 +208,8 @@ def _apply(engine: SleepEngine, saved: Mapping[str, Any], masks: MaskStore) -> N
         if asleep is not None:
             parameter = live.params[name]
             parameter.masked_fill_(bits.unpack(asleep, parameter.shape), 0)
-    live.state.adopt(
-        {
-            n: bits.bit_not(t, masks.numel(n))
-            for n in masks.entries()
-            if (t := masks.trainable_bits(n)) is not None
-        }
-    )
     live.state.load_state_dict(saved["optimizer_state"])
     engine.time.load_state_dict(saved["clock"])
-    engine.firing.carries = dict(saved["carries"])
     engine.journal.load_state_dict(saved["journal"])
     engine.enforcer.sync(old | set(live.store.entries()))
     engine.enforcer.load_state_dict(saved["frozen"])
-
-
-def _check_nodes(masks: MaskStore, nodes: NodeMasks, statistics: Mapping[str, Any]) -> None:
-    for kind in Kind:
-        derived = nodes.covered(kind)
-        for name in masks.names():
-            said = masks.layer_bits(name, Layer.NODES, kind)
-            right = derived.bits(name).to(masks.device(name)) if name in derived else None
-            if right is not None and not bits.any_set(right):
-                right = None
-            if (said is None) != (right is None) or (
-                said is not None and right is not None and not torch.equal(said, right)
-            ):
-                raise StateError(
-                    f"{kind.value} entries of {name!r} are not those of the {kind.value} nodes"
-                )
-    held = nodes.held()
-    for name in held.keys() | statistics.keys():
-        if name not in held or name not in statistics:
-            if name in held and not bool(held[name].any()):
-                continue
-            raise StateError(f"the statistics {name!r} are held for other nodes than the saved")
-        if not torch.equal(held[name].cpu(), statistics[name][0].cpu()):
-            raise StateError(f"the statistics {name!r} are held for other nodes than the saved")
-
-
-def _check_parked(masks: MaskStore, parked: Parking) -> None:
-    for name in parked.occupied():
-        asleep = masks.asleep_bits(name)
-        if asleep is None or bits.any_set(
-            bits.bit_andnot(parked[name].bits.to(asleep.device), asleep)
-        ):
-            raise StateError(f"values of {name!r} are parked where nothing sleeps")
-    for name in masks.entries():
-        asleep, stored = masks.asleep_bits(name), parked[name].bits
-        if asleep is not None and bits.any_set(bits.bit_andnot(asleep, stored.to(asleep.device))):
-            raise StateError(f"sleepers of {name!r} have no parked value")

@@ -154,15 +154,17 @@ class Transaction:
             The net change of all actions together.
         """
         live, before, touched = self.live, self.live.store.fork(), self.touched()
+        held = self._enforcer.is_attached  # else optimizer state holds, and keeps, its true values
         changes = live.store.adopt(self.store)
         self.node_changes = live.nodes.store.adopt(self.nodes.store)
         live.held.hold(live.nodes.held())
         for name in touched:
             rest, rise = _training_changes(before, live.store, name)
-            if rest is not None:
+            if rest is not None and held:
                 live.state.park(name, rest)
             if name in changes.slept:
-                self._fill_again(name, changes.slept.bits(name), before.frozen_bits(name))
+                if held:
+                    self._fill_again(name, changes.slept.bits(name), before.frozen_bits(name))
                 live.parked[name].park_and_clear_(live.params[name], changes.slept.bits(name))
             if name in changes.woke:
                 self._write_woken(name, changes.woke.bits(name))
@@ -216,7 +218,10 @@ class Transaction:
     def _release(self, name: str, rise: Tensor) -> None:
         for waking, where in self._shares(name, rise):
             policy = StatePolicy.KEEP if waking is None else waking.state
-            self.live.state.release(name, where, policy)
+            if self._enforcer.is_attached:
+                self.live.state.release(name, where, policy)
+            else:
+                self.live.state.renew(name, where, policy)
 
 
 def _training_changes(

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from sleepengine.distributed import Ranks
 from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.optimizer_state import OptimizerState
+from sleepengine.masks import bits
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
 from sleepengine.nodes.node_masks import NodeMasks
@@ -54,6 +55,13 @@ class Live:
     ranks: Ranks = field(default_factory=Ranks)
     seed: int = 0
     event: int = 0  # counts transactions, so that every fresh draw differs and can be repeated
+
+    def rest(self) -> None:
+        """Park and fill the optimizer state of exactly those entries that may not train now."""
+        trainable = {name: self.store.trainable_bits(name) for name in self.store.entries()}
+        self.state.adopt(
+            {n: bits.bit_not(t, self.store.numel(n)) for n, t in trainable.items() if t is not None}
+        )
 
     def buffers(self) -> dict[str, Tensor]:
         """The model's buffers by canonical name (running statistics and the like)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -62,8 +63,8 @@ class Reset(Action):
             self.check_nodes()
             entries = context.entries(choice)
             for value in (self.value, self.outgoing):
-                policy = value_policy(value)
-                context.require(lambda live, policy=policy: policy.check(live, entries.names))
+                check = partial(value_policy(value).check, names=entries.names)
+                context.require(check)
             context.afterwards(lambda live: self._write_nodes(live, choice))
             return entries
         context.require(lambda live: value_policy(self.value).check(live, choice.names))

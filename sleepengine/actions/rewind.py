@@ -118,6 +118,8 @@ class Rewind(Action):
         if self.optimizer or self.schedule:
             for optimizer, kept in zip(live.optimizers, point.optimizers, strict=True):
                 optimizer.load_state_dict(self._merged(optimizer.state_dict(), kept))
+            if any(live.state.inactive(name) is not None for name in live.store.entries()):
+                live.rest()
         if self.schedule:
             for scheduler, kept_schedule in zip(live.schedulers, point.schedulers, strict=True):
                 scheduler.load_state_dict(copy.deepcopy(kept_schedule))

@@ -62,8 +62,7 @@ class IgniteTrainer:
                 *missing, event_to_attr={event: f"sleep_{event.value}" for event in missing}
             )
         self._before_us = {name: vars(state)[name] for name in OURS if name in vars(state)}
-        for name in COUNTERS:
-            setattr(state, name, getattr(state, name, 0) or 0)
+        self._count()
         self._engine.conductor.take_hold(self._before, self._after)
         self._handles = [
             trainer.add_event_handler(Events.STARTED, lambda _: self._start()),
@@ -106,8 +105,10 @@ class IgniteTrainer:
             else:
                 raise SetupError(
                     f"the trainer resumes at iteration {state.iteration}, the sleep engine is at "
-                    f"{time.iteration}: load both from the same checkpoint"
+                    f"{time.iteration}: load both from the same checkpoint, written by a handler "
+                    "that was added after attach()"
                 )
+        self._count()
         self._engine.conductor.begin()
         self._publish()
 
@@ -136,12 +137,16 @@ class IgniteTrainer:
     def _tell(self, news: News) -> None:
         """Count first, then fire, so that filters and loggers see the new count."""
         event = EVENTS[news.happening]
-        name = f"sleep_{event.value}"
-        state = self._trainer.state
-        setattr(state, name, (getattr(state, name, 0) or 0) + 1)
+        self._count()
         self._publish()
-        state.sleep_news = news
+        self._trainer.state.sleep_news = news
         self._trainer.fire_event(event)
+
+    def _count(self) -> None:
+        """How often each event was fired, also before the run was resumed."""
+        for kind, event in EVENTS.items():
+            name = f"sleep_{event.value}"
+            setattr(self._trainer.state, name, self._engine.firing.happened[kind])
 
     def _publish(self) -> None:
         state, store, scope = self._trainer.state, self._engine.store, self._engine.scope

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,23 +24,37 @@ def words() -> Callable[[Tensor], Tensor]:
     return _words
 
 
+def _difference(a: Any, b: Any, path: str = "") -> str:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return f"{path}: {a.dtype} {tuple(a.shape)}, {b.dtype} {tuple(b.shape)}"
+        bits = (_words(a), _words(b)) if a.is_floating_point() else (a, b)
+        return "" if torch.equal(*bits) else f"{path}: {a}, {b}"
+    if isinstance(a, dict) and isinstance(b, dict):
+        if list(a) != list(b):
+            return f"{path}: keys {list(a)}, {list(b)}"
+        found = (_difference(a[key], b[key], f"{path}[{key!r}]") for key in a)
+        return next((text for text in found if text), "")
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        if len(a) != len(b):
+            return f"{path}: {len(a)} and {len(b)} entries"
+        found = (
+            _difference(x, y, f"{path}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True))
+        )
+        return next((text for text in found if text), "")
+    return "" if a == b else f"{path}: {a!r}, {b!r}"
+
+
+@pytest.fixture
+def difference() -> Callable[[Any, Any], str]:
+    """Where two nested states first differ, tensors bit for bit; "" where they are the same."""
+    return _difference
+
+
 @pytest.fixture
 def same() -> Callable[[Any, Any], bool]:
-    """Whether two nested states hold the same values, tensors bit for bit."""
-
-    def equal(a: Any, b: Any) -> bool:
-        if isinstance(a, Tensor) and isinstance(b, Tensor):
-            return a.dtype == b.dtype and a.shape == b.shape and torch.equal(_bits(a), _bits(b))
-        if isinstance(a, dict) and isinstance(b, dict):
-            return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
-        if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-            return len(a) == len(b) and all(map(equal, a, b))
-        return bool(a == b)
-
-    def _bits(tensor: Tensor) -> Tensor:
-        return _words(tensor) if tensor.is_floating_point() else tensor
-
-    return equal
+    """Whether two nested states hold the same, tensors bit for bit."""
+    return lambda a, b: not _difference(a, b)
 
 
 @pytest.fixture
@@ -58,7 +72,7 @@ def through_file() -> Callable[[Any], Any]:
 
 @pytest.fixture
 def net() -> Callable[..., nn.Sequential]:
-    """A network of two linear layers, "0" and "2", drawn from a seed; with BatchNorm "1" if asked."""
+    """Two linear layers, "0" and "2", drawn from a seed; "1" is Tanh, or BatchNorm if asked."""
 
     def build(seed: int = 0, *, norm: bool = False, bias: bool = True) -> nn.Sequential:
         with torch.random.fork_rng(devices=[]):
@@ -131,7 +145,6 @@ def push() -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def _global_random_state() -> Iterator[None]:
+def _global_random_state() -> None:
     """Tests begin alike, whatever ran before them."""
     torch.manual_seed(0)
-    yield

@@ -220,9 +220,7 @@ def test_an_event_combines_with_times(rig, data):
 
 
 def test_an_event_that_needs_gradients_waits_for_the_next_backward(rig, data):
-    rule = Rule(
-        on_event(Events.EPOCH_COMPLETED(once=1)), Who(Gradient(), amount=count(1)), Sleep()
-    )
+    rule = Rule(on_event(Events.EPOCH_COMPLETED(once=1)), Who(Gradient(), amount=count(1)), Sleep())
     trainer, engine = rig(rule)
     trainer.run(data, max_epochs=2)
     assert [record.step for record in engine.journal] == [5]
@@ -298,9 +296,7 @@ def test_a_plateau_of_a_metric_that_the_user_tells(rig, data):
     rule = Rule(plateau("loss", patience=2), Who(Magnitude(), amount=count(1)), Sleep())
     trainer, engine = rig(rule)
     losses = iter([1.0, 0.5, 0.6, 0.55, 0.4, 0.3])
-    trainer.add_event_handler(
-        Events.EPOCH_COMPLETED, lambda _: engine.metric("loss", next(losses))
-    )
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: engine.metric("loss", next(losses)))
     trainer.run(data, max_epochs=6)
     assert [record.step for record in engine.journal] == [16]
 

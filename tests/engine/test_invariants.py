@@ -92,9 +92,7 @@ class Hand:
     def state(self, name: str) -> dict[str, Tensor]:
         param = self.params[name]
         state = self.optimizer.state.get(param, {})
-        return {
-            k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == param.shape
-        }
+        return {k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == param.shape}
 
     def forget_history(self, where: Tensor) -> None:
         if isinstance(self.optimizer, optim.LBFGS) and bool(where.any()):
@@ -315,6 +313,7 @@ class Pair:
     def detach(self, seed: int) -> None:
         self.engine.detach()
         self.engine.attach()
+        self.before = None
 
     def check(self) -> None:
         params = dict(self.model.named_parameters())

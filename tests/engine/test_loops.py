@@ -18,7 +18,9 @@ from sleepengine import PerTensor, Rule, Sleep, SleepEngine, Wake, Who, by, coun
 def rigl(interval, **how):
     """Start half asleep; every `interval` drop 30 % by magnitude and grow back by gradient."""
     first = Rule(once("0it"), Who(Magnitude(), pools=PerTensor(), amount=to(0.5)), Sleep())
-    drop = Rule(every(interval), Who(Magnitude(), pools=PerTensor(), amount=by(0.3)), Sleep(), **how)
+    drop = Rule(
+        every(interval), Who(Magnitude(), pools=PerTensor(), amount=by(0.3)), Sleep(), **how
+    )
     who = Who(Gradient(), pools=PerTensor(), amount=to(0.5))
     return [first, drop, Rule(every(interval), who, Wake(value="zero"), **how)]
 
@@ -271,9 +273,7 @@ def test_groups_and_optimizers(make, net, batch, words):
         for optimizer in optimizers:
             optimizer.step()
     assert engine.time.iteration == 10  # ticks are the first optimizer's steps
-    for (name, ours), theirs in zip(
-        model.named_parameters(), reference.parameters(), strict=True
-    ):
+    for (name, ours), theirs in zip(model.named_parameters(), reference.parameters(), strict=True):
         assert torch.equal(words(ours), words(theirs)), name
 
 

@@ -219,7 +219,9 @@ def test_a_rewind_that_does_not_verify_is_taken_back(row, push, same):
 def test_a_failing_rule_of_the_schedule_raises_in_the_step_it_was_due(row, push):
     layer = row(4.0, -1.0)
     optimizer = optim.SGD(layer.parameters(), 0.5)
-    SleepEngine(layer, optimizer, [Rule(once("2it"), Who(_Broken(), amount=to(0.5)), Sleep())]).attach()
+    SleepEngine(
+        layer, optimizer, [Rule(once("2it"), Who(_Broken(), amount=to(0.5)), Sleep())]
+    ).attach()
     push(layer, optimizer, 1.0, 1.0)
     with pytest.raises(ArithmeticError, match="no score"):
         push(layer, optimizer, 1.0, 1.0)

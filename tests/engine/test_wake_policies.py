@@ -1,4 +1,4 @@
-"""What a weight and its optimizer state are after waking: every value and state policy in a table."""
+"""What a weight and its optimizer state are after waking: every policy in a table."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_a_fresh_value_is_the_layers_own_draw_and_leaves_the_random_state(row):
     first = [_fresh(layer, seed) for layer, seed in zip(layers, (0, 0, 1), strict=True)]
     assert torch.equal(torch.get_rng_state(), state)
     assert first[0] == first[1] != first[2]
-    assert 0 < abs(first[0]) <= 1 / 2**0.5  # reset_parameters of Linear(2, 1): U(-1/sqrt 2, 1/sqrt 2)
+    assert (
+        0 < abs(first[0]) <= 1 / 2**0.5
+    )  # reset_parameters of Linear(2, 1): U(-1/sqrt 2, 1/sqrt 2)
 
 
 def _fresh(layer, seed):
@@ -162,7 +164,7 @@ def test_parked_state_that_was_not_kept_changes_nothing(row, push):
     engine = SleepEngine(layer, optimizer).attach()
     push(layer, optimizer, 1.0, 1.0)
     engine.sleep_weights("weight", AT)
-    with pytest.raises(SetupError, match="PARKED needs ParkState.ALL"):
+    with pytest.raises(SetupError, match=r"PARKED needs ParkState\.ALL"):
         engine.wake_weights("weight", AT, state=StatePolicy.PARKED)
     assert engine.is_sleeping("weight").tolist() == [[True, False]]
     assert layer.weight[AT].item() == 0.0
