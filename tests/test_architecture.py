@@ -21,7 +21,7 @@ LAYERS = (
     ("filters", "happenings", "timekeeper", "rule"),
     ("transaction", "undo", "agenda", "gathering", "probing", "picking", "node_picking"),
     ("firing", "sentinel"),
-    ("conductor", "setup", "state", "node_setup", "direct", "direct_calls", "node_calls"),
+    ("conductor", "setup", "state", "state_checks", "node_setup", "direct", "direct_calls", "node_calls"),
     ("attachment", "engine"),
     ("learned",),
     ("recipes", "pipeline"),
