@@ -174,7 +174,7 @@ class Probe:
             _data_order(self._live),
             _model_state(self._live.model),
         ):
-            torch.manual_seed(seed)
+            _seed_all(seed, devices)
             before = {name: params[name].detach().clone() for name in changed}
             try:
                 _write(params, changed)
@@ -188,6 +188,11 @@ class Probe:
 
 def _seed(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) & ((1 << 63) - 1)
+
+
+def _seed_all(seed: int, devices: Sequence[torch.device]) -> None:
+    """torch.manual_seed, which takes milliseconds where it asks for devices that are not there."""
+    (torch.manual_seed if devices else torch.default_generator.manual_seed)(seed)
 
 
 @torch.no_grad()
