@@ -32,6 +32,9 @@ class Filter(ABC):
     ) -> None:
         """Told after every transaction which weights woke or were reset."""
 
+    def restart(self) -> None:  # noqa: B027 - most remember nothing
+        """Told when the clock goes back to before the first step."""
+
     def state_dict(self) -> dict[str, Any]:
         """What is remembered, as plain values and tensors."""
         return {}
@@ -97,6 +100,10 @@ class OlderThan(Filter):
                     store.shape(name), dtype=torch.int32, device=mask.device
                 )
             self._since[name].masked_fill_(mask, clock.iteration)
+
+    def restart(self) -> None:
+        """Every weight is as old as the clock again."""
+        self._since.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """The moments of change."""

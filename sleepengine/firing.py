@@ -10,6 +10,7 @@ from torch import Tensor
 from sleepengine.actions.action import Action
 from sleepengine.actions.live import Live
 from sleepengine.actions.values import Parked
+from sleepengine.ages import Restarted, tell_filters
 from sleepengine.choosing.shares import Carry
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.enforcement.policies import StatePolicy
@@ -21,7 +22,6 @@ from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
 from sleepengine.node_picking import bound, pick_nodes
-from sleepengine.nodes.units import Nodes
 from sleepengine.picking import Picked, pick
 from sleepengine.rule import Rule
 from sleepengine.timekeeper import Timekeeper
@@ -52,6 +52,7 @@ class Firing:
         self._scope = scope  # shares in the journal are of these parameters
         self._undoes = undo
         self._pre_image: PreImage | None = None
+        self.rules: Sequence[Rule] = ()  # all of the engine, whose filters may remember
         self.carries: dict[str, Carry] = {}  # what a rate left over, by rule
         self.handlers: list[tuple[Happening, Handler]] = []
         self.happened: dict[Happening, int] = dict.fromkeys(Happening, 0)  # how often so far
@@ -61,27 +62,19 @@ class Firing:
         transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         drafts: list[Record] = []
         carries = dict(self.carries)
-        resets: list[tuple[Rule, Picked, Choice]] = []
+        reset: list[Restarted] = []
         for rule in rules:
             picked = self._pick(rule, transaction, captured, carries)
             carries[rule.name] = picked.carry
             done = rule.what.apply(transaction, picked.choice)
             transaction.compensate(picked.update)
             drafts.append(self._draft(rule, picked, done))
-            resets.append((rule, picked, done))
-        changes = self._commit(transaction, drafts)
+            if rule.what.event == Happening.RESET.name:
+                reset.append(Restarted(picked.choice, done))
+        changes = self._commit(transaction, drafts, rules=rules, reset=reset)
         self.carries = carries
-        clock = self._time.clock()
-        for rule, picked, done in resets:
+        for rule in rules:
             self._time.fired(rule.name)
-            woke, store = changes.woke, self._live.store
-            if rule.who is not None and isinstance(rule.who.units, Nodes):
-                woke, store = transaction.node_changes.woke, self._live.nodes.store
-                done = picked.choice
-            for one in () if rule.who is None else rule.who.filters:
-                one.changed(woke, clock, store)
-                if rule.what.event == Happening.RESET.name:
-                    one.changed(done, clock, store)
         self._tell(drafts, changes)
         return changes
 
@@ -90,7 +83,8 @@ class Firing:
         transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         done = action.apply(transaction, choice)
         draft = self._record(name, str(action), repr(action), done)
-        changes = self._commit(transaction, [draft])
+        reset = [Restarted(choice, done)] if action.event == Happening.RESET.name else []
+        changes = self._commit(transaction, [draft], reset=reset)
         self._tell([draft], changes)
         return changes
 
@@ -115,9 +109,7 @@ class Firing:
         transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         transaction.become(self._journal.masks_before(last.transaction), Parked(), StatePolicy.KEEP)
         transaction.commit()
-        self._note_undo(
-            before, "masks only: steps were taken since; woken weights have parked values"
-        )
+        self._note_undo(before, "masks only: steps were taken since; parked values came back")
         return False
 
     def _put_back(self) -> None:
@@ -169,7 +161,13 @@ class Firing:
         return pick(rule, names, signals, store, clock, carry)
 
     def _commit(
-        self, transaction: Transaction, drafts: list[Record], name: str | None = None
+        self,
+        transaction: Transaction,
+        drafts: list[Record],
+        name: str | None = None,
+        *,
+        rules: Sequence[Rule] = (),
+        reset: Sequence[Restarted] = (),
     ) -> Changes:
         live = self._live
         before = live.store.fork()
@@ -180,6 +178,9 @@ class Firing:
         except BaseException:  # a value that cannot be written, a rewind that did not verify
             self._put_back()
             raise
+        both = (changes, transaction.node_changes)
+        clock = self._time.clock()
+        tell_filters((*self.rules, *rules), self._scope_of, live, clock, both, reset)
         if name is not None:
             for kind, choice in changes._asdict().items():
                 if not choice.is_empty():
