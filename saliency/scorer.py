@@ -28,6 +28,8 @@ class Scorer(ABC):
         curvature: What to ask of the loss for `signals.curvature`, if that is a need.
         activations: What to ask of the layers for `signals.activations`, if that is a need.
         accumulates: True if `observe` has to be called on the observed steps.
+        before_step: True if `observe` has to see the weights that the gradients are of, those from
+            before the optimizer's step. A step is then observed first and scored afterwards.
         elementwise: True if an entry's score depends on no other entry, so that the shards of
             a tensor can be scored apart.
         equivariant: True if moving the entries of a tensor moves their scores with them.
@@ -49,6 +51,7 @@ class Scorer(ABC):
     curvature: CurvatureRequest | None = None
     activations: ActivationRequest | None = None
     accumulates: bool = False
+    before_step: bool = False
     elementwise: bool = False
     equivariant: bool = False
 
@@ -68,8 +71,8 @@ class Scorer(ABC):
     def observe(self, signals: Signals) -> None:
         """Take in one step; called once per observed step and scorer, and only if `accumulates`.
 
-        A step that is both scored and observed is scored first. A parameter that this step has
-        no signal of is skipped.
+        A step that is both scored and observed is scored first, unless `before_step`. A parameter
+        that this step has no signal of is skipped.
         """
         return None
 

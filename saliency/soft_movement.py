@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saliency import arguments
-from saliency.movement import push
+from saliency.movement import check_revive, push, push_needs
 from saliency.running import Running, check_keys
 from saliency.scorer import Scorer
 from saliency.signals import Signals
@@ -21,14 +21,15 @@ class SoftMovement(Scorer):
 
     Movement's sum with a penalty on sum sigmoid(s), which pulls down every weight that training
     does not push away from 0; `below(t)` then puts to sleep what lies under the threshold t. A
-    step on which a weight is asleep adds no push to it, only the penalty. A parameter that no
-    step has observed yet is scored by the step at hand, as if it were the first.
+    step on which a weight is asleep adds no push to it, only the penalty, unless `revive`. A
+    parameter that no step has observed yet is scored by the step at hand, as if it were the first.
 
     Keeps one tensor per parameter, float32 for 16-bit weights.
 
     Args:
         penalty: The penalty's weight, 0 or more; 0 gives rate times `Movement()`.
         rate: Learning rate of the scores, above 0.
+        revive: Sleepers are pushed by their parked values, as in `Movement`.
 
     Raises:
         TypeError: An argument is no number.
@@ -43,10 +44,9 @@ class SoftMovement(Scorer):
     {'w': tensor([ 5.9000, -0.1000])}
     """
 
-    needs = frozenset({"weights", "grads"})
-    accumulates = elementwise = equivariant = True
+    accumulates = elementwise = equivariant = before_step = True
 
-    def __init__(self, penalty: float = 1.0, rate: float = 1.0) -> None:
+    def __init__(self, penalty: float = 1.0, rate: float = 1.0, revive: bool = False) -> None:
         arguments.number("SoftMovement", "penalty", penalty)
         arguments.number("SoftMovement", "rate", rate)
         if penalty < 0:
@@ -55,7 +55,13 @@ class SoftMovement(Scorer):
             raise ValueError(f"SoftMovement(rate={rate!r}): rate must be above 0.")
         self.penalty = penalty
         self.rate = rate
+        self.revive = check_revive("SoftMovement", revive)
         self._scores = Running(repr(self))
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """Weights and gradients, and parked values to revive."""
+        return push_needs(self.revive)
 
     def score(self, signals: Signals) -> dict[str, Tensor]:
         """The scores so far."""
@@ -72,7 +78,7 @@ class SoftMovement(Scorer):
                 self._scores.put(name, self._stepped(signals, name))
 
     def _stepped(self, signals: Signals, name: str) -> Tensor:
-        gain = push(signals, name)
+        gain = push(signals, name, self.revive)
         old = self._scores.get(name, like=gain)
         old = torch.zeros_like(gain) if old is None else old
         slope = torch.sigmoid(old) * torch.sigmoid(-old)
@@ -91,5 +97,11 @@ class SoftMovement(Scorer):
         check_keys(repr(self), state, {"scores"})
         self._scores.load_state_dict(state["scores"])
 
+    @classmethod
+    def examples(cls) -> tuple[Scorer, ...]:
+        """With and without revival."""
+        return (cls(), cls(penalty=0.5, revive=True))
+
     def __repr__(self) -> str:
-        return f"SoftMovement(penalty={self.penalty!r}, rate={self.rate!r})"
+        revive = ", revive=True" if self.revive else ""
+        return f"SoftMovement(penalty={self.penalty!r}, rate={self.rate!r}{revive})"

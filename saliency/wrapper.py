@@ -50,6 +50,12 @@ class Wrapper(Scorer):
         return any(scorer.accumulates for scorer in self.inside)
 
     @property
+    def before_step(self) -> bool:  # type: ignore[override]
+        """Whether all scorers inside that accumulate observe before the step."""
+        accumulating = [scorer for scorer in self.inside if scorer.accumulates]
+        return bool(accumulating) and all(scorer.before_step for scorer in accumulating)
+
+    @property
     def elementwise(self) -> bool:  # type: ignore[override]
         """Whether all scorers inside are elementwise."""
         return all(scorer.elementwise for scorer in self.inside)

@@ -23,6 +23,12 @@ def observes(rule: Rule) -> bool:
     return rule.who is not None and rule.who.scorer is not None and rule.who.scorer.accumulates
 
 
+def observes_early(rule: Rule) -> bool:
+    """Whether its scorer looks before the optimizer's step, at the weights the gradients are of."""
+    scorer = None if rule.who is None else rule.who.scorer
+    return scorer is not None and scorer.before_step and observes(rule) and reads_gradients(rule)
+
+
 @dataclass
 class Agenda:
     """Rules that are due; asked once per tick, and cheap when nothing can be due.

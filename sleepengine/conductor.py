@@ -9,7 +9,7 @@ from torch import Tensor
 
 from schedules.time import Time
 from sleepengine.actions.live import Live
-from sleepengine.agenda import Agenda, reads_gradients
+from sleepengine.agenda import Agenda, observes_early, reads_gradients
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.firing import Firing
 from sleepengine.rule import Rule
@@ -78,9 +78,12 @@ class Conductor:
         self._plan()
 
     def before_step(self) -> None:
-        """Between backward and step: fire the rules that act there."""
+        """Between backward and step: let scorers look, fire the rules that act there."""
         self.firing.forget_undo()
         captured = self.enforcer.captured() or None
+        if captured is not None:
+            looking = [rule for rule in self.agenda.rules if observes_early(rule)]
+            self.firing.observe([r for r in looking if self.agenda.observed(r, ahead=1)], captured)
         early = [
             rule
             for rule in self.agenda.waiting
@@ -110,6 +113,7 @@ class Conductor:
                 rule
                 for rule in self.agenda.rules
                 if self.agenda.observed(rule)
+                and not observes_early(rule)
                 and (captured is not None or not reads_gradients(rule))
             ]
             self.firing.observe(seen, captured)

@@ -29,6 +29,7 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "lottery_ticket_late_rewind": lambda: recipes.lottery_ticket("20it"),
     "lottery_ticket_mnist": lambda: recipes.lottery_ticket(pools=PER_LAYER),
     "lr_rewind": recipes.lr_rewind,
+    "movement": lambda: recipes.movement(0.95, interval="5it", last="95%"),
     "n_of_m": recipes.n_of_m,
     "neuron_gradual": lambda: recipes.neuron_gradual(0.75, interval="5%"),
     "oneshot_magnitude": recipes.one_shot,

@@ -7,6 +7,7 @@ out: they are all there is.
 """
 
 from sleepengine.recipes.dynamic import rigl, set_, snfs
+from sleepengine.recipes.movement import movement, soft_movement
 from sleepengine.recipes.nodes import (
     channel_gradual,
     continual_backprop,
@@ -39,6 +40,7 @@ __all__ = [
     "head_sleep",
     "lottery_ticket",
     "lr_rewind",
+    "movement",
     "n_of_m",
     "neuron_gradual",
     "one_shot",
@@ -50,4 +52,5 @@ __all__ = [
     "set_",
     "snfs",
     "snip",
+    "soft_movement",
 ]

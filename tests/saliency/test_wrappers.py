@@ -221,3 +221,9 @@ def test_wrong_arguments():
         Sum(Magnitude(), Magnitude(), weights=("1", 1.0))
     with pytest.raises(ValueError, match=r"different kept points, \['500it', 'init'\]"):
         Sum(AnchorMagnitude("init"), MagnitudeIncrease("500it"))
+
+
+def test_when_to_observe_is_that_of_the_scorers_inside():
+    assert Normalized(Movement()).before_step
+    assert not Sum(Movement(), Momentum()).before_step  # differences want the step scored first
+    assert not Normalized(Magnitude()).before_step
