@@ -149,6 +149,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "sleepengine.nodes.slices": ("Slice",),
     "sleepengine.nodes.units": ("Nodes",),
     "sleepengine.rule": ("Rule", "Who"),
+    "sleepengine.structure.awake_network": ("AwakeNetwork",),
+    "sleepengine.structure.graphs": (
+        "from_networkx",
+        "read_graphml",
+        "to_networkx",
+        "write_graphml",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("pipeline", "recipes")

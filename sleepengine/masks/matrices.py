@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,24 @@ def plain_array(values: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "biuf":
         raise SetupError(f"expected numbers or bools, got an array of dtype {array.dtype}")
     return array
+
+
+def counts_matrix(rows: Tensor, columns: Tensor, counts: Tensor, shape: Sequence[int]) -> Any:
+    """A SciPy CSR matrix of whole numbers; what stands at one place several times is added up.
+
+    Raises:
+        SetupError: SciPy is not installed.
+    """
+    try:
+        from scipy import sparse
+    except ImportError as error:
+        raise SetupError(
+            "adjacency matrices need SciPy: pip install 'sleepengine[sparse]'"
+        ) from error
+    places = (rows.numpy(), columns.numpy())
+    found = sparse.coo_array((counts.numpy(), places), shape=tuple(shape)).tocsr()
+    found.eliminate_zeros()
+    return found
 
 
 def two_dimensional(matrix: Tensor) -> Tensor:

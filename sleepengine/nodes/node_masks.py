@@ -145,9 +145,9 @@ class NodeMasks:
         when all its entries sleep and some of them through nobody else.
         """
         for kind, act in ((Kind.ASLEEP, self.store.wake), (Kind.FROZEN, self.store.thaw)):
-            act(self.nodes(kind).difference(self._whole(kind, entries)).on_layer(Layer.WEIGHTS))
+            act(self.nodes(kind).difference(self.whole(kind, entries)).on_layer(Layer.WEIGHTS))
         for kind, act in ((Kind.ASLEEP, self.store.sleep), (Kind.FROZEN, self.store.freeze)):
-            whole = self._whole(kind, entries)
+            whole = self.whole(kind, entries)
             for name in whole:
                 for node in whole[name].nonzero().flatten().tolist():
                     alone = torch.zeros(self.groups[name].size, dtype=torch.bool)
@@ -156,7 +156,7 @@ class NodeMasks:
                     if not self.entries(one).difference(self.covered(kind)).is_empty():
                         act(one.on_layer(Layer.WEIGHTS))
 
-    def _whole(self, kind: Kind, entries: MaskStore) -> Choice:
+    def whole(self, kind: Kind, entries: MaskStore) -> Choice:
         """The nodes whose every entry is set on the layer of nodes."""
         found: dict[str, Tensor] = {}
         for name, group in self.groups.items():
@@ -167,7 +167,10 @@ class NodeMasks:
                     all_set.zero_()
                     break
                 own = one.gather(packed.unpack(bits, self._shapes[one.param]), group.size)
-                all_set &= torch.stack([line.all() for line in own]).to(all_set.device)
+                lines = (
+                    own.all(1) if isinstance(own, Tensor) else torch.stack([i.all() for i in own])
+                )
+                all_set &= lines.to(all_set.device)
             if bool(all_set.any()):
                 found[name] = all_set
         return Choice(found, Layer.NODES)
