@@ -23,7 +23,7 @@ LAYERS = (
     ("firing", "sentinel"),
     ("conductor", "setup", "state", "state_checks", "node_setup", "direct", "direct_calls", "node_calls"),
     ("attachment", "engine"),
-    ("learned",),
+    ("learned", "export", "structure"),
     ("recipes", "pipeline"),
     ("report",),
     ("console", "cli", "cli_options", "__main__"),
