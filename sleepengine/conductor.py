@@ -149,6 +149,7 @@ class Conductor:
         if self._armed:
             self.enforcer.disarm()
         self._armed = self.agenda.wants_gradients()
+        self.live.planned(self._armed)
         if self._armed:
             self.enforcer.arm(self._scope)
         self._seen = {n: (weakref.ref(grad), grad._version) for n, grad in self._gradients()}
@@ -175,4 +176,5 @@ class Conductor:
             if tag in self.live.kept:
                 continue
             if time is None or time.iterations(self.time.clock()) == self.time.iteration:
-                self.live.kept.keep(tag, self.live, self.time.iteration, parts)
+                with self.live.whole():
+                    self.live.kept.keep(tag, self.live, self.time.iteration, parts)

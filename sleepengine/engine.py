@@ -13,27 +13,27 @@ from sleepengine.actions.action import Action
 from sleepengine.actions.live import Initialiser, Live, Stateful
 from sleepengine.agenda import Agenda
 from sleepengine.attachment.plain_loop import Driver, PlainLoop
+from sleepengine.compact_calls import CompactCalls, compaction_of
 from sleepengine.conductor import Conductor
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.errors import SetupError
-from sleepengine.firing import Firing
 from sleepengine.gathering import BatchLoss, Criterion, Gatherer
 from sleepengine.happenings import Handler, Happening, happening
 from sleepengine.journal import Journal
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
-from sleepengine.node_calls import NodeCalls
 from sleepengine.nodes.group import NodeGroup
 from sleepengine.rule import Rule
 from sleepengine.sentinel import Sentinel
 from sleepengine.timekeeper import Timekeeper
+from sleepengine.whole_firing import WholeFiring
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
 
 
-class SleepEngine(NodeCalls):
+class SleepEngine(CompactCalls):
     """Weights sleep, wake, freeze and reset by rules, around an unmodified training loop.
 
     Args:
@@ -60,7 +60,8 @@ class SleepEngine(NodeCalls):
         keep_records: the most records that the journal holds.
         nodes: node groups written by hand.
         example_inputs: inputs of one forward pass (a tensor, a tuple of arguments or a dict of
-            keywords), to find the node groups with (needs torch-pruning).
+            keywords): finds the node groups (needs torch-pruning), and tries `compact()`.
+        compact: None (only `compact()` makes tensors smaller) or "auto" (whenever it pays).
 
     Raises:
         SetupError: everything that cannot work, in one message.
@@ -99,13 +100,13 @@ class SleepEngine(NodeCalls):
         keep_records: int | None = 10_000,
         nodes: Sequence[NodeGroup] = (),
         example_inputs: Any = None,
+        compact: str | None = None,
     ) -> None:
         self.model = model
         self.rules = setup.named(rules)
-        optimizers = setup.as_tuple(optimizer, Optimizer)
         self.live: Live = setup.live_things(
             model,
-            optimizers,
+            setup.as_tuple(optimizer, Optimizer),
             setup.as_tuple(scheduler, object),
             setup.as_tuple(sampler, object),
             initialisers or {},
@@ -123,7 +124,7 @@ class SleepEngine(NodeCalls):
         gatherer = Gatherer(self.live, data, loss_fn)
         setup.check(self.live, self.rules, self.scope, self._names, gatherer)
         kept = (self.journal, self._names, self.scope, undo)
-        self.firing = Firing(self.live, self.enforcer, self.time, gatherer, *kept)
+        self.firing = WholeFiring(self.live, self.enforcer, self.time, gatherer, *kept)
         self.conductor = Conductor(
             self.live,
             self.enforcer,
@@ -134,6 +135,7 @@ class SleepEngine(NodeCalls):
             setup.kept_times(self.rules, keep),
             node_setup.armed(self.live, self.rules, self.scope),
         )
+        self.compaction = compaction_of(model, self.live, self.enforcer, example_inputs, compact)
         self._driver: Driver | None = None
 
     def _names(self, rule: Rule) -> tuple[str, ...]:
@@ -172,6 +174,7 @@ class SleepEngine(NodeCalls):
 
     def detach(self, *, wake: bool = False) -> None:
         """Leave nothing behind; sleepers stay zero (their values stay here) unless `wake=True`."""
+        self.expand()
         if wake:
             self._wake_all()
         if self._driver is not None:
@@ -179,11 +182,9 @@ class SleepEngine(NodeCalls):
             driver.detach()
 
     def __enter__(self) -> SleepEngine:
-        """The engine itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Detach."""
         self.detach()
 
     @property
@@ -242,14 +243,15 @@ class SleepEngine(NodeCalls):
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, parked values, clock, journal, kept points, memories of rules."""
-        return state.of(self)
+        with self.live.whole():
+            return state.of(self)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Check all of a saved state, then apply it; StateError if anything does not fit."""
-        state.load(self, saved)
+        with self.live.whole():
+            state.load(self, saved)
 
     def __repr__(self) -> str:
-        """Counts and rules."""
         names = ", ".join(rule.name for rule in self.rules)
         return (
             f"SleepEngine({type(self.model).__name__}: {len(self.scope)} tensors in scope, "

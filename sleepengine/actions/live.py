@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,6 +63,9 @@ class Live:
         self.state.adopt(
             {n: bits.bit_not(t, self.store.numel(n)) for n, t in trainable.items() if t is not None}
         )
+
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext  # tensors are full in there
+    planned: Callable[[bool], None] = lambda _: None  # after a step: must the next backward be full?
 
     def buffers(self) -> dict[str, Tensor]:
         """The model's buffers by canonical name (running statistics and the like)."""

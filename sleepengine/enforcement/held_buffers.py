@@ -84,6 +84,17 @@ class HeldBuffers:
             held, kept = self._kept[name]
             self._kept[name] = (held, torch.where(mask.to(kept.device), values.to(kept), kept))
 
+    def kept(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Buffer name -> mask and values of what is held."""
+        return dict(self._kept)
+
+    def exchange(
+        self, kept: Mapping[str, tuple[Tensor, Tensor]]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Hold these from now on, of buffers that were given another size; returns the old ones."""
+        before, self._kept = self._kept, dict(kept)
+        return before
+
     def image(self, names: Iterable[str]) -> BufferImage:
         """These buffers and everything that is held, as they are now."""
         self.repair()

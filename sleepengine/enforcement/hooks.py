@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from sleepengine.enforcement.frozen_values import frozen_awake, read_frozen
 from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.holding import HeldSteps
-from sleepengine.enforcement.leaks import Leak, find_leak
+from sleepengine.enforcement.leaks import Leak
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.verdicts import needs_repair
 from sleepengine.enforcement.watch_list import WatchList
@@ -144,6 +144,20 @@ class Enforcer:
             watched.repair(lean=self._lean)
             watched.look()
 
+    def settle(self) -> None:
+        """Repair what others wrote since our last look, as before a step."""
+        self._watched.settle()
+        self._repair_buffers()
+
+    def turn_to(self, store: MaskStore) -> None:
+        """Enforce the masks of another store, of the shapes that the parameters have now."""
+        self._watched.clear()
+        self._store = store
+        self._watched = WatchList(store, self._roster, self._lean)
+        if self.is_attached:
+            self._watched.register()
+        self.sync()
+
     def mask_pending_gradients(self, names: Iterable[str] | None = None) -> None:
         """Mask gradients that wait for a step, after masks changed between backward and step."""
         for watched in self._watched.among(names):
@@ -164,14 +178,11 @@ class Enforcer:
         It is what `.grad` would be without masks, before clipping and unscaling. Parameters that
         no backward reached are absent.
         """
-        found = {watched.name: watched.dense_gradient() for watched in self._watched}
-        return {name: grad for name, grad in found.items() if grad is not None}
+        return self._watched.captured()
 
     def disarm(self) -> None:
         """Forget the dense gradients, and the hooks that only they needed."""
-        for watched in self._watched:
-            watched.disarm()
-            self._watched.forget_idle(watched)
+        self._watched.disarm()
 
     def hold_step(self, optimizer: Optimizer) -> None:
         """The next step of the optimizer changes nothing; gradients are there again after it.
@@ -187,18 +198,11 @@ class Enforcer:
 
     def leaks(self) -> list[Leak]:
         """Sleeping entries that are not +0.0 and frozen ones that moved, by parameter; one pass."""
-        found = []
-        for watched in self._watched:
-            asleep = self._store.asleep_bits(watched.name)
-            leak = find_leak(watched.name, watched.param, asleep, watched.frozen)
-            if leak is not None:
-                found.append(leak)
-        return found
+        return self._watched.leaks()
 
     def state_dict(self) -> dict[str, Any]:
         """Values of frozen entries, so that masks and model may be loaded in either order."""
-        kept = {w.name: w.frozen.state_dict() for w in self._watched if w.frozen is not None}
-        return {"frozen_values": kept}
+        return {"frozen_values": self._watched.frozen_values()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over frozen values and write them; call after the store was loaded.
@@ -211,8 +215,6 @@ class Enforcer:
         for name, parked in loaded.items():
             self._watched.watch(name).adopt_frozen(parked)
         self.repair()
-
-    # --- inside --------------------------------------------------------------------------------
 
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -230,8 +232,12 @@ class Enforcer:
     def _after_step(self, optimizer: Optimizer) -> None:
         if not self._held.after(optimizer) and self._watched:
             self._repair_after(optimizer)
+        self._look(optimizer)
         if self._after is not None:
             self._after(optimizer)
+            self._look(optimizer)
+
+    def _look(self, optimizer: Optimizer) -> None:
         if self._watched:
             for _, watched in self._watched.of(optimizer):
                 watched.look()

@@ -152,6 +152,14 @@ class OptimizerState:
                 for k, member in self._called(name):
                     self._keeper.take_over(k, member, bits)
 
+    def turn_to(self, inactive: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Care for these entries of state that was given another size; returns the old ones."""
+        before, self._inactive = self._inactive, dict(inactive)
+        for k in range(len(self.roster.optimizers)):
+            for member in self._inactive_members(k):
+                self._keeper.settle(k, member)
+        return before
+
     def inactive(self, name: str) -> Tensor | None:
         """Packed bits of the entries whose state is filled; None when there are none."""
         return self._inactive.get(name)
@@ -238,18 +246,7 @@ class OptimizerState:
         self._inactive = {}
 
     def _show(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-        k = self.roster.index(optimizer)
-        places = {
-            id(param): place
-            for saved, group in zip(state_dict["param_groups"], optimizer.param_groups, strict=True)
-            for place, param in zip(saved["params"], group["params"], strict=True)
-        }
-        shown = dict(state_dict["state"])
-        for member in self._inactive_members(k):
-            place = places[id(member.param)]
-            if place in shown:
-                shown[place] = self._keeper.true_copy(k, member, self._inactive[member.name])
-        return {**state_dict, "state": shown}
+        return state_image.shown(self.roster, self._keeper, self._inactive, optimizer, state_dict)
 
     def _loaded(self, optimizer: Optimizer) -> None:
         k = self.roster.index(optimizer)

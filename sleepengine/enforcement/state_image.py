@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, final
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from sleepengine.enforcement.roster import Roster
 from sleepengine.enforcement.state_keeper import StateKeeper
@@ -76,3 +77,25 @@ def read_counters(state: Mapping[str, Any], optimizers: int) -> list[int]:
     ):
         raise StateError(f"steps_since_fill must be {optimizers} non-negative ints, got {steps!r}")
     return list(steps)
+
+
+def shown(
+    roster: Roster,
+    keeper: StateKeeper,
+    inactive: Mapping[str, Tensor],
+    optimizer: Optimizer,
+    state_dict: dict[str, Any],
+) -> dict[str, Any]:
+    """What an optimizer saves, with true values in place of fills; live tensors are only read."""
+    k = roster.index(optimizer)
+    places = {
+        id(param): place
+        for saved, group in zip(state_dict["param_groups"], optimizer.param_groups, strict=True)
+        for place, param in zip(saved["params"], group["params"], strict=True)
+    }
+    states = dict(state_dict["state"])
+    for member in roster.members(k):
+        place = places[id(member.param)]
+        if member.name in inactive and place in states:
+            states[place] = keeper.true_copy(k, member, inactive[member.name])
+    return {**state_dict, "state": states}

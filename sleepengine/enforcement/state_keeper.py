@@ -64,6 +64,12 @@ class StateKeeper:
         seen = self._settled.get((k, member.name))
         return seen is not None and seen[0] is state and seen[1] == len(state)
 
+    def settle(self, k: int, member: Member) -> None:
+        """The state that there is was filled already."""
+        state = self.state(k, member)
+        if state:
+            self._settled[k, member.name] = (state, len(state))
+
     def put_away(self, k: int, member: Member, bits: Tensor, *, everything: bool = False) -> None:
         """Park the state at the bits, then fill it."""
         for entry in self.entries(k, member):
@@ -75,9 +81,7 @@ class StateKeeper:
         """Write the fills at the bits."""
         for entry in self.entries(k, member):
             write.write_fill(entry, bits, self._expander(entry))
-        state = self.state(k, member)
-        if state:
-            self._settled[k, member.name] = (state, len(state))
+        self.settle(k, member)
 
     def take_over(self, k: int, member: Member, bits: Tensor, *, everything: bool = False) -> None:
         """Park and fill state that was loaded, in memory of its own.

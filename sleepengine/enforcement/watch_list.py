@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from sleepengine.enforcement.bit_masks import Expander
 from sleepengine.enforcement.frozen_values import frozen_awake
+from sleepengine.enforcement.leaks import Leak, find_leak
 from sleepengine.enforcement.roster import Member, Roster
 from sleepengine.enforcement.watched import Watched
 from sleepengine.masks.store import MaskStore
@@ -107,6 +108,36 @@ class WatchList:
             watched.remove()
             del self._watched[watched.name]
             self._pairs = {}
+
+    def settle(self) -> None:
+        """Repair what others wrote since our last look."""
+        for watched in self:
+            if watched.was_written():
+                watched.repair(lean=self._lean)
+                watched.look()
+
+    def captured(self) -> dict[str, Tensor]:
+        """Name -> dense gradient since `arm`, where a backward pass left one."""
+        found = {watched.name: watched.dense_gradient() for watched in self}
+        return {name: grad for name, grad in found.items() if grad is not None}
+
+    def disarm(self) -> None:
+        """Forget the dense gradients, and the hooks that only they needed."""
+        for watched in self:
+            watched.disarm()
+            self.forget_idle(watched)
+
+    def leaks(self) -> list[Leak]:
+        """Entries that broke their mask, by parameter."""
+        found = (
+            find_leak(one.name, one.param, self._store.asleep_bits(one.name), one.frozen)
+            for one in self
+        )
+        return [leak for leak in found if leak is not None]
+
+    def frozen_values(self) -> dict[str, Any]:
+        """Name -> values of its frozen entries, to be saved."""
+        return {one.name: one.frozen.state_dict() for one in self if one.frozen is not None}
 
     def _expander(self, param: Tensor) -> Expander:
         if param.device not in self._expanders:

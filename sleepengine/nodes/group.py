@@ -28,6 +28,8 @@ class NodeGroup:
         buffers: running statistics; a plain name means `Slice(name)`.
         read_by: who reads the nodes without weights, or averages over them (LayerNorm, softmax,
             the output of the model). Such a reader sees a sleeping node as zeros.
+        counted_by: attributes of the model's modules that hold the number of nodes or a multiple
+            of it, such as "blocks.0.attn.n_head"; they follow when the tensors are made smaller.
 
     Raises:
         SetupError: no name, no node, or nothing that belongs to them.
@@ -47,6 +49,7 @@ class NodeGroup:
     per_node: Sequence[Slice | str] = ()
     buffers: Sequence[Slice | str] = ()
     read_by: Sequence[str] = ()
+    counted_by: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -59,6 +62,7 @@ class NodeGroup:
                 raise SetupError(f"NodeGroup({self.name!r}): {label} is a list of slices")
             object.__setattr__(self, label, tuple(_slice(self.name, label, one) for one in given))
         object.__setattr__(self, "read_by", tuple(self.read_by))
+        object.__setattr__(self, "counted_by", tuple(self.counted_by))
         if not self.produces and not self.consumes:
             raise SetupError(f"NodeGroup({self.name!r}) has neither produces nor consumes")
 

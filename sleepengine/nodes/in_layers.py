@@ -18,11 +18,13 @@ _HEADS = ("num_heads", "n_heads", "n_head", "heads", "nhead", "num_attention_hea
 
 def fused_heads(model: nn.Module, name: str, module: nn.Module) -> Iterator[NodeGroup]:
     """Possible groups of heads of a module that says how many it has and holds linear layers."""
-    count = next((v for k in _HEADS if type(v := vars(module).get(k)) is int), None)
+    counts = {k: v for k in _HEADS if type(v := vars(module).get(k)) is int}
+    count = next(iter(counts.values()), None)
     layers = {k: m for k, m in module.named_modules() if isinstance(m, nn.Linear)}
     if count is None or not layers:
         return
     prefix = f"{name}." if name else ""
+    counted = tuple(f"{prefix}{k}" for k, v in counts.items() if v == count)
     for out, reader in layers.items():
         inner = reader.in_features
         if inner % count:
@@ -31,7 +33,7 @@ def fused_heads(model: nn.Module, name: str, module: nn.Module) -> Iterator[Node
         for k, m in rest.items():
             if m.out_features == 3 * inner:
                 for mixed in (False, True):
-                    yield attention_heads(
+                    heads = attention_heads(
                         model,
                         name,
                         heads=count,
@@ -39,15 +41,17 @@ def fused_heads(model: nn.Module, name: str, module: nn.Module) -> Iterator[Node
                         out=prefix + out,
                         interleaved=mixed,
                     )
+                    yield replace(heads, counted_by=counted)
         equal = [k for k, m in rest.items() if m.out_features == inner]
         if len(equal) == 3:
-            yield attention_heads(
+            heads = attention_heads(
                 model,
                 name,
                 heads=count,
                 projections=[prefix + k for k in next(permutations(equal))],
                 out=prefix + out,
             )
+            yield replace(heads, counted_by=counted)
 
 
 def spread_flat(

@@ -44,12 +44,12 @@ class Proof:
             with torch.no_grad():
                 for name, mask in outgoing.items():
                     self._params[name].masked_fill_(mask.to(self._params[name].device), 0)
-                before = list(_tensors(self._call(self._model)))
+                before = list(tensors_of(self._call(self._model)))
                 for name, mask in every.items():
                     own = mask & ~outgoing[name] if name in outgoing else mask
                     param = self._params[name]
                     param.add_(self._noise(param) * own.to(param.device))
-                after = list(_tensors(self._call(self._model)))
+                after = list(tensors_of(self._call(self._model)))
         finally:
             with torch.no_grad():
                 for name, value in kept.items():
@@ -61,15 +61,16 @@ class Proof:
         return drawn.to(param.device, param.dtype)
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
+def tensors_of(output: Any) -> Iterator[Tensor]:
+    """All tensors of an output, in order."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
         for one in output.values():
-            yield from _tensors(one)
+            yield from tensors_of(one)
     elif isinstance(output, (tuple, list)):
         for one in output:
-            yield from _tensors(one)
+            yield from tensors_of(one)
     elif output is not None and not isinstance(output, (bool, int, float, str)):
         raise SetupError(
             f"the model returns {type(output).__name__}; to find its nodes it must return tensors, "
