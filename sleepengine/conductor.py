@@ -12,6 +12,7 @@ from sleepengine.actions.live import Live
 from sleepengine.agenda import Agenda, observes_early, reads_gradients
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.firing import Firing
+from sleepengine.holders import refuse_others
 from sleepengine.rule import Rule
 from sleepengine.sentinel import Sentinel
 from sleepengine.timekeeper import Timekeeper
@@ -39,6 +40,7 @@ class Conductor:
         self.time = time
         self.agenda = agenda
         self.firing = firing
+        firing.rules = agenda.rules
         self.sentinel = sentinel
         self.kept_times = kept_times
         self._scope = scope
@@ -49,6 +51,7 @@ class Conductor:
 
     def take_hold(self, before: Callback, after: Callback) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
+        refuse_others(self.live)
         self.firing.forget_undo()
         self.live.rest()
         self.enforcer.attach(before, after)
@@ -138,9 +141,15 @@ class Conductor:
         self.sentinel.reached(self.agenda)
 
     def restart(self) -> None:
-        """Back to before the first step (a new level, a new run); masks stay."""
+        """Back to before the first step (a new level, a new run), as are memories; masks stay."""
         self.time.restart()
         self.agenda.restart()
+        for rule in self.agenda.rules:
+            if rule.who is not None:
+                for one in rule.who.filters:
+                    one.restart()
+                if rule.who.scorer is not None:
+                    rule.who.scorer.reset()
         self._since_step = 0
         self._stepped = False
 

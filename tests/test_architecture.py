@@ -20,9 +20,21 @@ LAYERS = (
     ("actions",),
     ("compaction",),
     ("filters", "happenings", "timekeeper", "rule"),
+    ("ages", "holders"),
     ("transaction", "undo", "agenda", "gathering", "probing", "picking", "node_picking"),
     ("firing", "sentinel"),
-    ("conductor", "setup", "state", "state_checks", "node_setup", "direct", "direct_calls", "node_calls", "compact_calls", "whole_firing"),
+    (
+        "conductor",
+        "setup",
+        "state",
+        "state_checks",
+        "node_setup",
+        "direct",
+        "direct_calls",
+        "node_calls",
+        "compact_calls",
+        "whole_firing",
+    ),
     ("attachment", "engine"),
     ("learned", "export", "structure"),
     ("recipes", "pipeline"),
@@ -82,7 +94,9 @@ def test_saliency_imports_torch_only(path):
     assert tops <= set(sys.stdlib_module_names) | {"saliency", "torch"}
 
 
-@pytest.mark.parametrize("path", sources("sleepengine"), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sources("sleepengine"), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_lower_layers_do_not_import_upper_ones(path):
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     height = layer_of(module)
@@ -104,7 +118,11 @@ def test_each_optional_library_is_imported_in_one_file(library):
     assert len(files) <= 1, files
 
 
-@pytest.mark.parametrize("path", [p for pkg in PACKAGES for p in sources(pkg)], ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [p for pkg in PACKAGES for p in sources(pkg)],
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
 def test_files_hold_one_idea(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
 

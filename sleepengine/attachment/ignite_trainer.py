@@ -50,28 +50,40 @@ class IgniteTrainer:
 
     def attach(self) -> None:
         """Add handlers and events; the first rules fire when the trainer starts."""
-        trainer, state = self._trainer, self._trainer.state
+        state = self._trainer.state
         taken = [name for name in ATTRIBUTES if getattr(state, name, None) is not None]
         if taken:
             raise SetupError(
                 f"trainer.state has {', '.join(taken)} already: another engine is attached to it"
             )
+        self._engine.conductor.take_hold(self._before, self._after)
+        self._before_us = {name: vars(state)[name] for name in OURS if name in vars(state)}
+        try:
+            self._listen()
+        except BaseException:
+            self.detach()
+            raise
+
+    def _listen(self) -> None:
+        trainer = self._trainer
         missing = [event for event in EVENTS.values() if event not in trainer._allowed_events]
         if missing:
             trainer.register_events(
                 *missing, event_to_attr={event: f"sleep_{event.value}" for event in missing}
             )
-        self._before_us = {name: vars(state)[name] for name in OURS if name in vars(state)}
         self._count()
-        self._engine.conductor.take_hold(self._before, self._after)
-        self._handles = [
-            trainer.add_event_handler(Events.STARTED, lambda _: self._start()),
-            trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self._tick()),
-            trainer.add_event_handler(Events.COMPLETED, lambda _: self._end()),
-        ]
+        for event, handler in (
+            (Events.STARTED, self._start),
+            (Events.ITERATION_COMPLETED, self._tick),
+            (Events.COMPLETED, self._end),
+        ):
+            self._handles.append(trainer.add_event_handler(event, lambda _, act=handler: act()))
         for rule in self._engine.rules:
             for trigger in ignite_triggers(rule.when):
-                self._handles.append(trigger.listen(trainer, self._happened))
+                try:
+                    self._handles.append(trigger.listen(trainer, self._happened))
+                except ValueError as error:  # an event that was not registered
+                    raise SetupError(f"rule {rule.name!r}: {trigger!r}: {error}") from error
         for kind in Happening:
             self._engine.firing.handlers.append((kind, self._tell))
         self._publish()
@@ -115,6 +127,8 @@ class IgniteTrainer:
     def _before(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
             self._engine.conductor.before_step()
+        else:
+            self._engine.firing.forget_undo()
 
     def _after(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:

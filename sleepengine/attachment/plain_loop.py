@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch.optim import Optimizer
 
+from sleepengine.agenda import reads_gradients
 from sleepengine.errors import SetupError
+from sleepengine.rule import Rule
 
 if TYPE_CHECKING:
     from sleepengine.engine import SleepEngine
@@ -39,11 +41,17 @@ class PlainLoop:
 
     def attach(self) -> None:
         """Check, hook the optimizers, fire what is due before the first step."""
+        self._engine.conductor.agenda.check()
         for rule in self._engine.rules:
             if rule.when.events:
                 raise SetupError(
                     f"rule {rule.name!r}: {rule.when!r} waits for an Ignite event, but no trainer "
                     "was given: attach(trainer)"
+                )
+            if not self._engine.live.optimizers and self._never_ticks(rule):
+                raise SetupError(
+                    f"rule {rule.name!r}: {rule.when!r} waits for steps, and the ticks of a plain "
+                    "loop are the steps of an optimizer: give optimizer="
                 )
         self._engine.conductor.take_hold(self._before, self._after)
         try:
@@ -56,9 +64,17 @@ class PlainLoop:
         """Unhook."""
         self._engine.conductor.let_go()
 
+    def _never_ticks(self, rule: Rule) -> bool:
+        """Whether the rule could not fire at attach, nor when a metric is told."""
+        if reads_gradients(rule):
+            return True
+        return not rule.when.metrics and not rule.when(self._engine.time.clock(rule.name))
+
     def _before(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
             self._engine.conductor.before_step()
+        else:
+            self._engine.firing.forget_undo()
 
     def _after(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
