@@ -93,13 +93,18 @@ class Compaction:
         if not self._enforcer.is_attached and self._live.optimizers:
             raise SetupError("compact(): attach() first, so that the optimizer follows")
         self._expand()
-        self._only = None if only is None else tuple(only)
-        made = self._shrink()
-        if only is not None and made.left:
+        before, self._only = self._only, None if only is None else tuple(only)
+        try:
+            made = self._shrink()
+            if made.left and (only is not None or not made):
+                raise SetupError(f"compact(): {made.reasons()}")
+        except BaseException:
             self._expand()
-            raise SetupError(f"compact(): {made.reasons()}")
-        if made.left and not made:
-            raise SetupError(f"compact(): nothing can be made smaller:\n{made.reasons()}")
+            self._only = before
+            self._settle()
+            if not self._wanted:
+                self._doors.close()
+            raise
         self._wanted = True
         self._tell(made)
         if self._paused:
@@ -144,11 +149,11 @@ class Compaction:
             return
         if self._tried == self._stamp():
             return
-        self._tried = self._stamp()
         try:
             self._tell(self._shrink())
         except SetupError as error:
             self._say(str(error))
+        self._tried = self._stamp() if self._shrunk is None else None
 
     def _shrink(self) -> Compacted:
         """Cut what can be cut, once the trial says that it is the same model."""
@@ -163,10 +168,10 @@ class Compaction:
             if not misfits:
                 break
             left.update(misfits)
-        for said in self._prover.remarks:
-            self._say(f"compact(): {said}")
         if self._shrunk is not None:
             self._doors.open(self._live.model.modules(), self._live.optimizers)
+        for said in self._prover.remarks:
+            self._say(f"compact(): {said}")
         self._report = self._reported(found)
         return self._report
 
@@ -182,8 +187,8 @@ class Compaction:
         if self._shrunk is None:
             return
         start = time.perf_counter()
-        shrunk, self._shrunk = self._shrunk, None
-        shrunk.expand()
+        self._shrunk.expand()
+        self._shrunk = None
         if self._payback is not None:
             self._payback.moved(time.perf_counter() - start)
 
@@ -196,8 +201,9 @@ class Compaction:
     def _decide(self, payback: Payback) -> None:
         payback.tick(self.is_small)
         if self._seen != self._stamp():
+            if self._seen is not None:
+                payback.changed()
             self._seen = self._stamp()
-            payback.changed()
         share = self._share()
         self._wanted = payback.wants(share, self._wanted) and share > 0
         if not self._wanted:

@@ -83,13 +83,21 @@ class Lines(Cut):
         wide = values.new_zeros(len(values), *self.shape[part.sparse_dim() :])
         self._inner(part).put(values, wide)
         return torch.sparse_coo_tensor(
-            part._indices(), wide, self.shape, is_coalesced=part.is_coalesced()
+            part._indices(),
+            wide,
+            self.shape,
+            check_invariants=True,
+            is_coalesced=part.is_coalesced(),
         )
 
     def _take_sparse(self, full: Tensor) -> Tensor:
         values = self._inner(full).take(full._values())
         return torch.sparse_coo_tensor(
-            full._indices(), values, self.small, is_coalesced=full.is_coalesced()
+            full._indices(),
+            values,
+            self.small,
+            check_invariants=True,
+            is_coalesced=full.is_coalesced(),
         )
 
     def _inner(self, tensor: Tensor) -> Lines:

@@ -79,7 +79,8 @@ class Payback:
         if len(self._full) < self.steps:
             return small
         full = median(self._full)
-        ahead = max(self._horizon() - self._since, 1)
+        # Masks that have stood for n steps are expected to stand for n more.
+        ahead = max(self._horizon() - self._since, self._since)
         cost = full if self.cost is None else self.cost
         if not small:
             if share <= self._failed + 0.1 * bool(self._failed) or share < self.least:
@@ -88,7 +89,7 @@ class Payback:
         if len(self._small) < self.steps:
             return True
         saving = full - median(self._small)
-        if saving < self.least * full or saving * self._horizon() < cost:
+        if saving < self.least * full or saving * max(self._horizon(), self._since) < cost:
             self._failed = share
             return False
         return True

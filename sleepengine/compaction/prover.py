@@ -10,6 +10,7 @@ from torch import Tensor
 from sleepengine.actions.live import Live
 from sleepengine.compaction.plan import Plan, plan
 from sleepengine.compaction.trial import Trial, difference
+from sleepengine.errors import SetupError
 
 _ELSE = "the model computes something else without them"
 _DRAWS = (
@@ -53,7 +54,10 @@ class Prover:
             return self._known[signature]
         trial = Trial(self._live.model, self.inputs)
         self._live.held.repair()
-        before = trial.outputs()
+        try:
+            before = trial.outputs()
+        except Exception as error:
+            raise SetupError(f"the model does not run on example_inputs: {error}") from error
         reason = self._fails(trial, found, before)
         blamed: dict[str, str] = {}
         if reason is not None and len(found.awake) > 1:
@@ -79,6 +83,9 @@ class Prover:
         except Exception as error:  # whatever a forward pass of the user's model raises
             lines = str(error).splitlines() or [""]
             reason = f"{_ELSE}: {type(error).__name__}: {lines[0]}"
+        except BaseException:
+            self._expand()
+            raise
         if reason is not None:
             self._expand()
         return reason

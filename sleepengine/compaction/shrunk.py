@@ -49,17 +49,25 @@ class Shrunk:
 
     @torch.no_grad()
     def shrink(self) -> None:
-        """Cut everything; values written by others are in line with the masks before."""
+        """Cut everything; values written by others are in line with the masks before.
+
+        All memory is asked for first, so that an error leaves everything as it was.
+        """
         live, plan = self._live, self.plan
         self._enforcer.settle()
         masks = small_masks(live, plan)
-        for name, cut in plan.params.items():
+        parts = {name: cut.take(self._full[name]) for name, cut in plan.params.items()}
+        grads = {name: live.params[name].grad for name in plan.params}
+        small = {n: None if g is None else plan.params[n].take(g) for n, g in grads.items()}
+        buffers = {n: cut.take(self._full_buffers[n]) for n, cut in plan.buffers.items()}
+        self._states.cut()
+        for name, part in parts.items():
             param = live.params[name]
-            grad, param.grad = param.grad, None
-            put_storage(param, cut.take(self._full[name]))
-            param.grad = None if grad is None else cut.take(grad)
-        for name, cut in plan.buffers.items():
-            put_storage(live.held.buffer(name), cut.take(self._full_buffers[name]))
+            param.grad = None
+            put_storage(param, part)
+            param.grad = small[name]
+        for name, part in buffers.items():
+            put_storage(live.held.buffer(name), part)
         self._states.shrink()
         for one, _ in self._sizes:
             setattr(one.module, one.attribute, one.value)

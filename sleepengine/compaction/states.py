@@ -15,31 +15,36 @@ from sleepengine.enforcement.state_table import fresh_value, rule_for
 
 @final
 class States:
-    """Every state tensor of a parameter's shape is cut like the parameter; the rest is shared.
-
-    Call both while the parameter still has, or has again, the size that the state is to get.
-    """
+    """Every state tensor of a parameter's shape is cut like the parameter; the rest is shared."""
 
     def __init__(self, live: Live, cuts: Mapping[str, Cut]) -> None:
         self._live, self._cuts = live, cuts
         self._full: dict[tuple[int, str], dict[str, Any]] = {}
+        self._small: dict[tuple[int, str], dict[str, Any]] = {}
 
-    def shrink(self) -> None:
-        """Give every optimizer the small state; the full one is kept here."""
+    def cut(self) -> None:
+        """Make the small state; nothing has it yet."""
         for k, optimizer in enumerate(self._live.optimizers):
             for name, cut in self._cuts.items():
                 state = optimizer.state.get(self._live.params[name])
                 if state:
                     self._full[k, name] = state
-                    optimizer.state[self._live.params[name]] = {
+                    self._small[k, name] = {
                         key: cut.take(value) if _per_entry(value, cut.shape) else value
                         for key, value in state.items()
                     }
 
+    def shrink(self) -> None:
+        """Give every optimizer the small state; the full one is kept here."""
+        for (k, name), state in self._small.items():
+            self._live.optimizers[k].state[self._live.params[name]] = state
+        self._small = {}
+
     def expand(self) -> None:
         """Give every optimizer its full state, with the awake entries as they are now.
 
-        State that appeared meanwhile is filled where nodes sleep, as it would have been.
+        The parameters are full again. State that appeared meanwhile is filled where nodes sleep,
+        as it would have been.
         """
         for k, optimizer in enumerate(self._live.optimizers):
             for name, cut in self._cuts.items():

@@ -1,4 +1,4 @@
-"""Networks of every kind of layer in float64, and masked and compacted runs of them side by side."""
+"""Networks of every kind of layer in float64, and runs of them under an engine."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def agree(masked, small, case, batches, start, picture, warm):
         for batch in batches(case, warm, 4):
             run.step(batch)
     steps = batches(case, 20)
-    before = {name: p for name, p in small.model.named_parameters()}
+    before = dict(small.model.named_parameters())
     made = small.compact(steps[0])
     assert made.after < made.before
     for batch in steps:
