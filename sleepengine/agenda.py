@@ -11,6 +11,7 @@ from sleepengine.rule import Rule
 from sleepengine.timekeeper import Timekeeper
 
 _NEVER = 1 << 62
+_LONGEST = 64  # ticks for which gradients are watched ahead while a step's ticks are not known
 
 
 def reads_gradients(rule: Rule) -> bool:
@@ -41,7 +42,7 @@ class Agenda:
     time: Timekeeper
     waiting: list[Rule] = field(default_factory=list)
     looked: int | None = None  # the tick of the last look: a second start asks no tick twice
-    window: int = 1  # ticks between the last two optimizer steps (gradient accumulation)
+    window: int = 1  # ticks that made the last optimizer step (accumulation); 0 = not known yet
     _next: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -124,9 +125,10 @@ class Agenda:
         for rule in self.rules:
             if not reads_gradients(rule):
                 continue
-            if observes(rule) and self.observed(rule, ahead=self.window):
+            ends = (self.window,) if self.window else range(1, _LONGEST + 1)
+            if observes(rule) and any(self.observed(rule, ahead) for ahead in ends):
                 return True
-            for ahead in range(1, self.window + 1):
+            for ahead in range(1, (self.window or _LONGEST) + 1):
                 if self._next.get(rule.name, 0) > self.time.iteration + ahead:
                     continue
                 clock = self.time.clock(rule.name, ahead)

@@ -46,6 +46,7 @@ class Conductor:
         self._scope = scope
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
+        self._at_start: tuple[Rule, ...] = ()  # due at the start, and waiting for gradients
         self._armed = False  # whether dense gradients are kept
         self._seen: dict[str, tuple[weakref.ref[Tensor], int]] = {}  # gradients at the last plan
 
@@ -72,6 +73,7 @@ class Conductor:
         if self.agenda.looked != self.time.iteration:  # attached again: this tick has been asked
             self.agenda.look()
         self._fire_ready(None)
+        self._at_start = tuple(self.agenda.waiting)
         self._plan()
 
     def loaded(self) -> None:
@@ -92,7 +94,8 @@ class Conductor:
             for rule in self.agenda.waiting
             # "0it" is before the first step: what waits for its gradients acts as soon as they are
             # there, not after the step.
-            if rule.at == "before_step" or (not self._stepped and captured is not None)
+            if rule.at == "before_step"
+            or (rule in self._at_start and not self._stepped and captured is not None)
         ]
         if not early:
             return

@@ -120,6 +120,8 @@ class IgniteTrainer:
                     f"{time.iteration}: load both from the same checkpoint, written by a handler "
                     "that was added after attach()"
                 )
+        if time.iteration == 0:
+            self._engine.conductor.agenda.window = 0  # the trainer may accumulate gradients
         self._count()
         self._engine.conductor.begin()
         self._publish()
