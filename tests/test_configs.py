@@ -29,6 +29,7 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "lottery_ticket_late_rewind": lambda: recipes.lottery_ticket("20it"),
     "lottery_ticket_mnist": lambda: recipes.lottery_ticket(pools=PER_LAYER),
     "lr_rewind": recipes.lr_rewind,
+    "mask_training": lambda: (),
     "movement": lambda: recipes.movement(0.95, interval="5it", last="95%"),
     "n_of_m": recipes.n_of_m,
     "neuron_gradual": lambda: recipes.neuron_gradual(0.75, interval="5%"),
@@ -41,6 +42,8 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "set": lambda: recipes.set_(0.95),
     "snfs": lambda: recipes.snfs(0.95),
     "snip": recipes.snip,
+    "supermask": lambda: (),
+    "task_masks": lambda: (),
 }
 STEPS_PER_EPOCH = 34  # of 1,077 digits in batches of 32
 

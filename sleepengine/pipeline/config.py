@@ -14,11 +14,13 @@ from sleepengine.errors import ConfigError, SleepError
 from sleepengine.files import strict_yaml
 from sleepengine.files.yaml_document import KeyPath
 from sleepengine.pipeline import faults, overrides
+from sleepengine.pipeline.fields import Spec
 from sleepengine.pipeline.located import Mistakes, Source
 from sleepengine.pipeline.lr import schedule_of
 from sleepengine.pipeline.reading import Reader
 from sleepengine.pipeline.schema import json_schema
-from sleepengine.pipeline.structure import Spec, Structure
+from sleepengine.pipeline.sections import check_experiment, check_mask_training
+from sleepengine.pipeline.structure import Structure
 from sleepengine.pipeline.tables import LEVEL_RULE, RULE, Plugins, Tables, tables
 from sleepengine.rule import Rule
 
@@ -119,8 +121,9 @@ def load(
     except ValidationError as error:
         faults.note(error, Config, mistakes)
     names = tables(plugins)
-    _check_experiment(source.data, mistakes)
+    check_experiment(source.data, mistakes)
     _check_calls(source.data, Reader(names, mistakes), mistakes)
+    check_mask_training(source.data, Reader(names, mistakes))
     mistakes.report()
     if config is None:
         raise ConfigError(f"{source.document.name}: the configuration cannot be read")
@@ -136,19 +139,6 @@ def _read(path_or_text: str | Path, settings: Sequence[str]) -> tuple[Source, st
         text = Path(path_or_text).read_bytes().decode("utf-8")
     source = overrides.applied(document, settings)
     return source, strict_yaml.dump(source.data) if settings else text
-
-
-def _check_experiment(data: dict[str, Any], mistakes: Mistakes) -> None:
-    """The keys of one kind of experiment make no sense in the other."""
-    lottery = data.get("experiment") == "lottery"
-    if lottery and "lottery" not in data:
-        mistakes.add(("experiment",), "experiment: lottery needs a key lottery: with its levels")
-    if lottery and data.get("rules"):
-        words = "a lottery has no rules: of its own; they stand in lottery: each_level:"
-        mistakes.add(("rules",), words, at_key=True)
-    if not lottery and data.get("lottery") is not None:
-        words = "lottery: is for experiment: lottery; add that line or leave this out"
-        mistakes.add(("lottery",), words, at_key=True)
 
 
 def _check_calls(data: dict[str, Any], reader: Reader, mistakes: Mistakes) -> None:

@@ -12,7 +12,7 @@ import ignite
 import torch
 from torch import nn
 
-from sleepengine.pipeline.jobs import TRAIN
+from sleepengine.pipeline.experiments import arms_of
 from sleepengine.pipeline.network import Network
 from sleepengine.pipeline.parts import Parts
 
@@ -42,7 +42,7 @@ def header(parts: Parts, network: Network, started: str) -> Mapping[str, Any]:
         "finished": None,
         "seconds": 0.0,
         "seeds": list(config.seeds),
-        "arms": [TRAIN] if config.lottery is None else list(config.lottery.arms),
+        "arms": list(arms_of(config)),
         "data": {
             "name": data.name,
             "train": len(data.train),

@@ -9,6 +9,8 @@ from typing import Any
 
 from sleepengine.errors import UnknownNameError, did_you_mean
 
+_MORE = frozenset({"tasks", "shared", "shared_layers", "then_accuracy", "unchanged"})
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -17,6 +19,13 @@ class Outcome:
     `awake` is the share of maskable weights awake at the end. The best point is the evaluation with
     the lowest validation loss, found afterwards (training never stops early); without a validation
     split there is none. Accuracies are shares, 0 to 1.
+
+    Experiments with masks say more; elsewhere these are None and are not in the line:
+        tasks: test accuracy on every task.
+        shared: share of the weights of all tasks' masks that this mask and another both have.
+        shared_layers: the same for every tensor.
+        then_accuracy: test accuracy on the task when it had just been learned.
+        unchanged: whether every output on the test data is what it was then, to the bit.
     """
 
     arm: str
@@ -34,10 +43,15 @@ class Outcome:
     best_test_accuracy: float | None
     steps: int
     seconds: float
+    tasks: Mapping[str, float | None] | None = None
+    shared: float | None = None
+    shared_layers: Mapping[str, float] | None = None
+    then_accuracy: float | None = None
+    unchanged: bool | None = None
 
     def row(self) -> dict[str, Any]:
         """The line as a plain dict; `Outcome(**row)` gives it back."""
-        return asdict(self)
+        return {n: v for n, v in asdict(self).items() if v is not None or n not in _MORE}
 
 
 @dataclass(frozen=True)

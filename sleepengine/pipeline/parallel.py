@@ -21,7 +21,8 @@ from sleepengine.errors import SleepError
 from sleepengine.pipeline.interrupts import Interrupts
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.run_folder import Lines, RunFolder
-from sleepengine.pipeline.runner import Options, empty_checkpoint, now, result_of
+from sleepengine.pipeline.runner import Options, empty_checkpoint, result_of
+from sleepengine.pipeline.session import now
 
 INTERRUPTED = 130
 POLL_SECONDS = 0.2

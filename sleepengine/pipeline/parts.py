@@ -13,10 +13,11 @@ from torch.optim import Optimizer
 
 from schedules import Clock, Time
 from sleepengine.errors import SetupError
-from sleepengine.pipeline import build
+from sleepengine.pipeline import build, build_masks
 from sleepengine.pipeline.bundle import Data, Part, TensorBatches
 from sleepengine.pipeline.config import Config
 from sleepengine.pipeline.evaluate import LossFn
+from sleepengine.pipeline.questions import asked
 
 ModelGiven = nn.Module | Callable[[Data, int], nn.Module]
 OptimizerMaker = Callable[[nn.Module], Optimizer]
@@ -73,6 +74,8 @@ class Parts:
             data = build.dataset(config, folder, SPLIT_SEED)
         if len(data.train) == 0:
             raise SetupError(f"data {data.name!r}: the training split is empty")
+        if config.mask_training is not None:
+            data = asked(data, build_masks.questions(config))
         return cls(config, data, given)
 
     @property
@@ -100,7 +103,12 @@ class Parts:
         length = None
         if time is not self.config.train.length:
             length = self.total_steps
-        clock = Clock(0, steps_per_epoch=self.steps_per_epoch, total_steps=length)
+        return self.steps_of(time, name, self.steps_per_epoch, length)
+
+    @staticmethod
+    def steps_of(time: Time, name: str, per_epoch: int, length: int | None = None) -> int:
+        """The same for epochs of another length."""
+        clock = Clock(0, steps_per_epoch=per_epoch, total_steps=length)
         try:
             steps = time.iterations(clock)
         except ValueError as fault:

@@ -20,9 +20,9 @@ from sleepengine.engine import SleepEngine
 from sleepengine.pipeline import build
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config, load
+from sleepengine.pipeline.experiments import networks_of
 from sleepengine.pipeline.network import Network
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
-from sleepengine.pipeline.runner import jobs_of
 from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.tables import Plugins
 from sleepengine.rule import Rule
@@ -42,14 +42,16 @@ class PlannedFiring:
     """One rule firing once.
 
     step: steps done by then; None for a rule whose time is not known beforehand. level: of a
-    lottery, else 0. target: the number that the rule's amount names, None without one. asleep and
-    layers: sleeping share of all maskable weights and of each tensor afterwards, None if unknown.
+    lottery, else 0. target: the number that the rule's amount names, None without one. amount: the
+    amount with that number, as "by(0.3)". asleep and layers: sleeping share of all maskable weights
+    and of each tensor once all rules of that step have acted, None if unknown.
     """
 
     step: int | None
     level: int
     rule: str
     target: float | None
+    amount: str
     asleep: float | None
     layers: dict[str, float] | None
 
@@ -108,7 +110,7 @@ def plan(
             PlannedTensor(name, tuple(store.shape(name)), store.numel(name))
             for name in engine.scope
         ),
-        networks=len(jobs_of(parts, config.seeds)),
+        networks=networks_of(parts),
         steps_per_epoch=parts.steps_per_epoch,
         total_steps=parts.total_steps,
         firings=tuple(firings),
@@ -129,13 +131,13 @@ def _levels(parts: Parts, network: Network, rules: Sequence[Rule]) -> list[Plann
 def _steps(parts: Parts, network: Network, rules: Sequence[Rule]) -> list[PlannedFiring]:
     """Rules in the order of time; those of one step fire together, as they will."""
     firings: list[PlannedFiring] = []
+    named = {rule.name: rule for rule in rules}
     rows = preview(rules, parts.total_steps, parts.steps_per_epoch)
     for step, together in groupby(rows, key=lambda row: row.step):
         found = list(together)
         if step is None:
-            firings += [PlannedFiring(None, 0, row.rule, None, None, None) for row in found]
+            firings += [_unknown(named[row.rule]) for row in found]
             continue
-        named = {rule.name: rule for rule in rules}
         firings += _fire(network.engine, [named[row.rule] for row in found], found, step, 0)
     return firings
 
@@ -145,12 +147,32 @@ def _fire(
 ) -> list[PlannedFiring]:
     """Fire on the first weights, with their size for a score, and look at the masks."""
     engine.time.iteration = step
+    amounts = [_amount(rule, engine, row.target) for rule, row in zip(rules, rows, strict=True)]
     acting = [_on_paper(rule) for rule in rules if rule.what.chooses]
     if acting:
         engine.fire(*acting)
     layers = {name: engine.store.fraction(name) for name in engine.scope}
     asleep = engine.fraction()
-    return [PlannedFiring(step, level, row.rule, row.target, asleep, layers) for row in rows]
+    return [
+        PlannedFiring(step, level, row.rule, row.target, text, asleep, layers)
+        for row, text in zip(rows, amounts, strict=True)
+    ]
+
+
+def _amount(rule: Rule, engine: SleepEngine, target: float | None) -> str:
+    """The amount of the rule at this moment, in few letters."""
+    if rule.who is None:
+        return ""
+    if rule.who.amount is None:
+        return repr(rule.who.pools)
+    amount = rule.who.amount.at(rule.progress(engine.time.clock()))
+    return repr(amount) if target is None else f"{type(amount).__name__.lower()}({target:.3g})"
+
+
+def _unknown(rule: Rule) -> PlannedFiring:
+    """A rule of which the time is not known beforehand."""
+    text = "" if rule.who is None else repr(rule.who.amount or rule.who.pools)
+    return PlannedFiring(None, 0, rule.name, None, text, None, None)
 
 
 def _on_paper(rule: Rule) -> Rule:

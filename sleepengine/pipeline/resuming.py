@@ -9,12 +9,13 @@ from sleepengine.errors import StateError
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import load
 from sleepengine.pipeline.evaluate import LossFn
+from sleepengine.pipeline.experiments import runner_of
 from sleepengine.pipeline.header import digest, versions
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
 from sleepengine.pipeline.run_folder import CONFIG, RunFolder
-from sleepengine.pipeline.runner import Options, Runner, result_of
+from sleepengine.pipeline.runner import Options, result_of
 from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.tables import Plugins
 
@@ -61,7 +62,7 @@ def resume(
     given = Given(model, data, loss_fn, optimizer)
     parts = Parts.of(config, None if place is None else Path(place), given)
     _check_same(folder, parts)
-    return Runner(parts, folder, options, place, saved).run()
+    return runner_of(parts, folder, options, place, saved).run()
 
 
 def _check_same(folder: RunFolder, parts: Parts) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any, final
 
 import torch
@@ -18,14 +17,10 @@ from sleepengine.pipeline.network import Network, State, make
 from sleepengine.pipeline.outcome import Outcome, RunResult
 from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.run_folder import Lines, RunFolder
+from sleepengine.pipeline.session import session
 from sleepengine.pipeline.train import Progress, Training
 
 SAVE_SECONDS = 30.0
-
-
-def now() -> str:
-    """The time as run.json writes it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def jobs_of(parts: Parts, seeds: Sequence[int]) -> tuple[Job, ...]:
@@ -92,24 +87,11 @@ class Runner:
         Raises:
             KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
         """
-        threads = torch.get_num_threads()
-        torch.set_num_threads(self._options.threads)
-        try:
-            with torch.random.fork_rng(devices=[]), Interrupts() as interrupts, self._bar() as bar:
-                self._folder.note(status="running", finished=None)
-                self._save(self._current)
-                for job in self._jobs[self._done :]:
-                    self._train(job, interrupts, bar)
-        except KeyboardInterrupt:
-            self._folder.note(status="interrupted", seconds=self._time())
-            raise
-        except BaseException:
-            self._folder.note(status="failed", seconds=self._time())
-            raise
-        finally:
-            torch.set_num_threads(threads)
-        self._folder.note(status="finished", finished=now(), seconds=self._time())
-        self._folder.remove_checkpoint()
+        around = session(self._folder, self._options.threads, self._time)
+        with around as interrupts, self._bar() as bar:
+            self._save(self._current)
+            for job in self._jobs[self._done :]:
+                self._train(job, interrupts, bar)
         return result_of(self._folder)
 
     def _train(self, job: Job, interrupts: Interrupts, bar: Any) -> None:

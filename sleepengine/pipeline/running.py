@@ -12,6 +12,7 @@ from sleepengine.pipeline.build import level_rules
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config, load
 from sleepengine.pipeline.evaluate import LossFn
+from sleepengine.pipeline.experiments import check_parts, runner_of
 from sleepengine.pipeline.header import header
 from sleepengine.pipeline.jobs import RANDOM_REINIT
 from sleepengine.pipeline.network import Network, make
@@ -19,7 +20,8 @@ from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
 from sleepengine.pipeline.run_folder import RunFolder
-from sleepengine.pipeline.runner import Options, Runner, now
+from sleepengine.pipeline.runner import Options
+from sleepengine.pipeline.session import now
 from sleepengine.pipeline.tables import Plugins
 
 
@@ -75,7 +77,7 @@ def run(
     run_folder = RunFolder.create(target, config.text, header(parts, network, now()))
     place = None if folder is None else str(folder.absolute())
     if options.workers == 1 or len(config.seeds) == 1:
-        return Runner(parts, run_folder, options, place).run()
+        return runner_of(parts, run_folder, options, place).run()
     together = Parallel(run_folder, options, plugin_names)
     together.begin(options.workers, place)
     return together.run()
@@ -111,6 +113,7 @@ def checked(parts: Parts) -> Network:
         SetupError, ScheduleError: naming what cannot work.
     """
     config = parts.config
+    check_parts(parts)
     network = make(parts, config.seeds[0])
     engine = network.engine
     engine.time.steps_per_epoch, engine.time.total_steps = parts.steps_per_epoch, parts.total_steps

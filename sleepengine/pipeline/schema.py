@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from schedules import Time
+from sleepengine.learned.relaxation import Relaxation
 from sleepengine.pipeline import hints
 from sleepengine.pipeline.entries import Argument, Entry, Kind
-from sleepengine.pipeline.structure import TIME_PATTERN, Structure
+from sleepengine.pipeline.fields import TIME_PATTERN
+from sleepengine.pipeline.structure import Structure
 from sleepengine.pipeline.tables import LEVEL_RULE, RULE, WHO, Plugins, Tables, tables
 from sleepengine.rule import Who
 
@@ -47,6 +49,7 @@ def _top_level(names: Tables) -> dict[str, Kind]:
         "model": names.models,
         "optimizer": names.optimizers,
         "lr_schedule": names.lr_schedules,
+        "relaxation": names.kinds[Relaxation],
     }
 
 
@@ -60,7 +63,7 @@ def _placed(node: Any, names: Tables) -> Any:
     mark = node.get("x-kind")
     if mark is None:
         return rest
-    if mark in ("rules", "level_rules"):
+    if mark in ("rules", "level_rules", "tasks"):
         return {**rest, "type": "array", "items": {"$ref": f"{_PREFIX}{mark[:-1]}"}}
     return {**rest, "$ref": _PREFIX + _key(_top_level(names)[mark])}
 

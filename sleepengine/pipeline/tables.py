@@ -20,8 +20,11 @@ from sleepengine.actions.values import ValuePolicy
 from sleepengine.choosing import Amount, Pools, Reduction, Shares, Units
 from sleepengine.errors import SetupError
 from sleepengine.filters import Filter, older_than
+from sleepengine.learned.deterministic import StraightThrough, TopK
+from sleepengine.learned.relaxation import Relaxation
+from sleepengine.learned.stochastic import GumbelSigmoid, HardConcrete
 from sleepengine.nodes.units import Nodes
-from sleepengine.pipeline import data, models, transformer
+from sleepengine.pipeline import data, models, questions, transformer
 from sleepengine.pipeline.entries import Entry, Kind, by_name
 from sleepengine.pipeline.scorer_tables import SCORER_KINDS, SCORERS
 from sleepengine.rule import Rule, Who
@@ -176,6 +179,8 @@ DATA = Kind(
         "mnist": Entry("mnist", data.mnist_family, frozenset({"folder"})),
     },
 )
+RELAXATIONS = by_name("relaxation", (GumbelSigmoid, HardConcrete, StraightThrough, TopK))
+TASKS = by_name("task", (questions.Label, questions.Remainder, questions.AtLeast))
 
 RULE = Entry("rule", Rule)
 LEVEL_RULE = Entry("rule", level_rule)
@@ -227,6 +232,8 @@ def tables(plugins: Plugins | None = None) -> Tables:
         Action: ACTIONS,
         Trigger: TRIGGERS,
         Curve: CURVES,
+        Relaxation: RELAXATIONS,
+        questions.Question: TASKS,
     }
     return Tables(
         kinds,

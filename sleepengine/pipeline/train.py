@@ -23,9 +23,9 @@ from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.run_folder import Lines, RunFolder
 
 # Ignite logs an error for every exception that it passes on, which would be told twice.
-_SILENT = logging.getLogger("sleepengine.pipeline.trainer")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+SILENT = logging.getLogger("sleepengine.pipeline.trainer")
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
 
 
 class TrainingError(SleepError, RuntimeError):
@@ -74,7 +74,7 @@ class Training:
         """Train to the end; every interruption leaves the network between two steps."""
         engine, batches = self.network.engine, self.network.batches
         trainer = Engine(self._step)
-        trainer.logger = _SILENT
+        trainer.logger = SILENT
         # Handlers run in this order: what is kept or saved at a step has its schedule done.
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._schedule)
         engine.attach(trainer, steps_per_epoch=self._per_epoch, total_steps=self._total)
