@@ -166,7 +166,7 @@ class SleepEngine(CompactCalls):
             from sleepengine.attachment.ignite_trainer import IgniteTrainer
 
             driver = IgniteTrainer(self, trainer, steps_per_epoch, total_steps)
-        setup.warn(self.live, self.scope)
+        setup.warn(self.live, self.scope, self.rules)
         node_setup.warn(self.live, self.rules)
         driver.attach()
         self._driver = driver

@@ -136,6 +136,12 @@ def parameter_of(model: nn.Module, layer: str) -> str:
     )
 
 
+def weighted_layers(model: nn.Module) -> set[str]:
+    """Names of the layers whose `weight` belongs in the default scope if it is a parameter."""
+    found = unwrap(model).named_modules()
+    return {canonical(f"{name}.")[:-1] for name, m in found if isinstance(m, _WEIGHTED)}
+
+
 def default_scope(model: nn.Module) -> tuple[str, ...]:
     """`weight` of Linear, Conv and attention projections: at least 2-D and trainable.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import final
@@ -14,7 +15,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from sleepengine.errors import SetupError
-from sleepengine.names import canonical, unwrap
+from sleepengine.names import canonical, unwrap, weighted_layers
 
 _WHOLE_ROWS = "one entry scales a whole row, so rows sleep as a whole"
 _DIRECTION = (
@@ -69,6 +70,18 @@ def check_not_behind(model: nn.Module, names: Iterable[str]) -> None:
         if name in found and not found[name].allowed:
             one = found[name]
             raise SetupError(f"{name!r} stands behind {one.weight!r} ({one.by}): {one.reason}")
+
+
+def warn_left_out(model: nn.Module) -> None:
+    """Say by name which weights the default scope lacks because they are computed."""
+    computed = {one.weight: one for one in behind_weights(model).values()}
+    expected = {f"{layer}.weight".lstrip(".") for layer in weighted_layers(model)}
+    for one in (computed[name] for name in computed if name in expected):
+        warnings.warn(
+            f"{one.weight!r} is computed by {one.by}, so it is not in the default scope and no "
+            f"rule without params= will touch it ({one.reason})",
+            stacklevel=4,
+        )
 
 
 def _walk(model: nn.Module) -> Iterator[Behind]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from sleepengine.actions.reset import Reset
 from sleepengine.actions.rewind import Rewind
 from sleepengine.actions.values import Fresh, value_policy
 from sleepengine.actions.wake import Wake, state_policy
-from sleepengine.distributed import ranks_of
+from sleepengine.distributed import is_sharded, ranks_of
 from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.policies import ParkState
@@ -31,7 +30,7 @@ from sleepengine.errors import SetupError, did_you_mean
 from sleepengine.gathering import Gatherer
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
-from sleepengine.parametrized import check_not_behind
+from sleepengine.parametrized import check_not_behind, warn_left_out
 from sleepengine.rule import Rule
 
 T = TypeVar("T")
@@ -177,19 +176,17 @@ def kept_times(
     return times
 
 
-def _is_sharded(parameter: nn.Parameter) -> bool:
-    """Whether it is a DTensor. A model that has one has imported them; importing costs 0.5 s."""
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(parameter, module.DTensor)
-
-
 def judged(live: Live, scope: Sequence[str]) -> list[Problem]:
     """What is known of the optimizers and the parameters in scope: errors and warnings."""
     return optimizer_problems(Roster({n: live.params[n] for n in scope}, live.optimizers))
 
 
-def warn(live: Live, scope: Sequence[str]) -> None:
+def warn(live: Live, scope: Sequence[str], rules: Sequence[Rule]) -> None:
     """Say what works with a difference to know, by name."""
+    if any(r.who is not None and r.who.params is None for r in rules) and tuple(scope) == (
+        naming.default_scope(live.model)
+    ):
+        warn_left_out(live.model)
     for one in judged(live, scope) if live.optimizers else []:
         if one.severity is Severity.WARNING:
             warnings.warn(one.message, stacklevel=3)
@@ -208,7 +205,7 @@ def check(
         SetupError: all of them, one per line.
     """
     problems: list[str] = []
-    sharded = [name for name in scope if _is_sharded(live.params[name])]
+    sharded = [name for name in scope if is_sharded(live.params[name])]
     if sharded:
         problems.append(
             f"{', '.join(sharded[:5])}: sharded parameters (DTensor, FSDP2) cannot sleep yet; "

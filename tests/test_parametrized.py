@@ -1,8 +1,12 @@
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from schedules import once
+from sleepengine import Magnitude, Rule, Sleep, SleepEngine, Who, to
 from sleepengine.errors import SetupError
 from sleepengine.parametrized import behind_weights, check_not_behind
 
@@ -79,3 +83,31 @@ def test_the_verdicts_are_true():
         assert not model[1].weight[0].any()
         model[1].parametrizations.weight.original1[1] = 0.0
         assert bool(model[1].weight[1].isnan().all())
+
+
+def pruning(model, **who):
+    rule = Rule(once("0it"), Who(Magnitude(), amount=to(0.5), **who), Sleep())
+    return SleepEngine(model, torch.optim.SGD(model.parameters(), 0.1), [rule])
+
+
+@pytest.mark.parametrize(
+    ("wrap", "by"),
+    [
+        (parametrizations.orthogonal, "Orthogonal"),
+        (parametrizations.weight_norm, "WeightNorm"),
+        (lambda m: prune.l1_unstructured(m, "weight", 1), "torch.nn.utils.prune"),
+    ],
+    ids=["orthogonal", "weight_norm", "prune"],
+)
+def test_a_computed_weight_that_the_default_scope_lacks_is_named_at_attach(wrap, by):
+    inner = net(wrap)
+    engine = pruning(torch.compile(inner, backend="eager"))
+    assert engine.scope == ("0.weight",)
+    with pytest.warns(UserWarning, match=rf"'1.weight' is computed by {by}.* not in the default"):
+        engine.attach()
+
+
+def test_a_scope_that_was_chosen_needs_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pruning(net(parametrizations.orthogonal), params="0").attach()
