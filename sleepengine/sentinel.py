@@ -7,7 +7,7 @@ from sleepengine.actions.live import Live
 from sleepengine.agenda import Agenda
 from sleepengine.choosing.amounts import To
 from sleepengine.enforcement.hooks import Enforcer
-from sleepengine.errors import LeakError, ScheduleError
+from sleepengine.errors import LeakError, ScheduleError, SetupError
 from sleepengine.names import named_parameters
 
 
@@ -18,6 +18,8 @@ class Sentinel:
     """
 
     def __init__(self, live: Live, enforcer: Enforcer, every: int) -> None:
+        if every < 0:
+            raise SetupError(f"check_every={every!r}: give a number of ticks, or 0 for never")
         self._live = live
         self._enforcer = enforcer
         self.every = every

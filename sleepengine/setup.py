@@ -88,6 +88,8 @@ def as_tuple(value: Any, kind: type[T]) -> tuple[T, ...]:
 
 def named(rules: Sequence[Rule]) -> tuple[Rule, ...]:
     """The rules under names that differ: a second "Sleep-Magnitude" becomes "Sleep-Magnitude-2"."""
+    if isinstance(rules, Rule):
+        raise SetupError("rules is one Rule: write [rule], a list")
     taken: set[str] = set()
     result: list[Rule] = []
     for rule in rules:

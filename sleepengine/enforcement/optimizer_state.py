@@ -137,7 +137,8 @@ class OptimizerState:
         if not self.keeps.covers(policy.needs):
             raise SetupError(
                 f"StatePolicy.{policy.name} needs ParkState.{policy.needs.name}, but this engine "
-                f"keeps ParkState.{self.keeps.name}; keep more, or use StatePolicy.ZERO"
+                f"keeps ParkState.{self.keeps.name}: give it park_state="
+                f"{policy.needs.name.lower()!r}, or wake with state='zero'"
             )
 
     def adopt(self, inactive: Mapping[str, Tensor]) -> None:
