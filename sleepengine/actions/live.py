@@ -65,7 +65,8 @@ class Live:
         )
 
     whole: Callable[[], AbstractContextManager[None]] = nullcontext  # tensors are full in there
-    planned: Callable[[bool], None] = lambda _: None  # after a step: must the next backward be full?
+    # After a step: must the next backward be full?
+    planned: Callable[[bool], None] = lambda _: None
 
     def buffers(self) -> dict[str, Tensor]:
         """The model's buffers by canonical name (running statistics and the like)."""
