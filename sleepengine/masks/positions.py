@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sleepengine.errors import SetupError
+from sleepengine.errors import SetupError, did_you_mean
 from sleepengine.masks.matrices import as_tensor, matrix, two_dimensional
 
 _LAYOUTS = ("out_in", "in_out", "bipartite")
@@ -91,7 +91,7 @@ def mask_from_adjacency(A: Any, layout: str, shape: Sequence[int] | None = None)
     [[True, False]]
     """
     if layout not in _LAYOUTS:
-        raise SetupError(f"layout={layout!r} is none of {', '.join(map(repr, _LAYOUTS))}")
+        raise SetupError(f"layout={layout!r} is not known. {did_you_mean(str(layout), _LAYOUTS)}")
     dense = as_tensor(A)
     if dense.is_floating_point() and bool(dense.isnan().any()):
         raise SetupError("the adjacency matrix holds NaN; an edge is any other non-zero value")
