@@ -190,6 +190,8 @@ class Pair:
     build: Callable[..., nn.Module]
     through_file: Callable[[Any], Any]
     words: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+    memory: str
 
     def __post_init__(self) -> None:
         self.model, by_hand = self.build(0), self.build(0)
@@ -199,7 +201,9 @@ class Pair:
         self.before: dict[str, Any] | None = None  # the run by hand before the last transaction
 
     def attached(self, model: nn.Module, optimizer: Optimizer) -> SleepEngine:
-        return SleepEngine(model, optimizer, keep=("init",), check_every=1).attach()
+        return SleepEngine(
+            model, optimizer, keep=("init",), check_every=1, memory=self.memory
+        ).attach()
 
     def mask(self, seed: int) -> tuple[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
@@ -210,9 +214,8 @@ class Pair:
 
     def loss(self, model: nn.Module, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(4, 5, generator=generator)
-        out = model(x)
-        return ((out - torch.randn(out.shape, generator=generator)) ** 2).sum()
+        x, y = (torch.randn(4, width, generator=generator).to(self.dtype) for width in (5, 3))
+        return ((model(x) - y) ** 2).sum()
 
     def change(self, kind: str, on: bool, seed: int) -> None:
         name, mask = self.mask(seed)
@@ -357,27 +360,37 @@ def perform(pair: Pair, operation: str, seed: int) -> None:
 
 @pytest.fixture
 def pair(net, through_file, words):
-    def make(kind: str) -> Pair:
+    def make(kind: str, dtype: torch.dtype = torch.float32, memory: str = "fast") -> Pair:
         def build(seed: int) -> nn.Module:
             model = net(seed, bias=kind != "Muon")
             with torch.no_grad():
                 model[0].weight[0, 0] = -0.0
-            return model
+            return model.to(dtype)
 
-        return Pair(OPTIMIZERS[kind], build, through_file, words)
+        return Pair(OPTIMIZERS[kind], build, through_file, words, dtype, memory)
 
     return make
 
 
 @pytest.mark.filterwarnings("ignore:(Adafactor scales|Muon mixes|LBFGS keeps):UserWarning")
-@pytest.mark.parametrize("kind", list(OPTIMIZERS))
-def test_one_long_sequence(kind, pair):
-    """A hundred and fifty operations, each kind of them several times at every age of the run."""
-    run, draw = pair(kind), random.Random(kind)
+@pytest.mark.parametrize(
+    ("kind", "dtype", "memory"),
+    [
+        *((kind, torch.float32, "fast") for kind in OPTIMIZERS),
+        ("SGD", torch.float32, "lean"),
+        ("Adam", torch.float64, "fast"),
+        ("AdamW", torch.bfloat16, "fast"),
+        ("RMSprop", torch.bfloat16, "lean"),
+        ("Muon", torch.float64, "lean"),
+    ],
+)
+def test_one_long_sequence(kind, dtype, memory, pair):
+    """A hundred operations, each kind of them several times at every age of the run."""
+    run, draw = pair(kind, dtype, memory), random.Random(kind)
     operations = 4 * ["step"] + ["accumulated", "backward", "no gradient"]
     operations += 3 * ["sleep", "wake"] + 2 * ["freeze", "thaw"]
     operations += ["reset", "rewind", "undo", "reload", "reload", "detach"]
-    for _ in range(150):
+    for _ in range(100):
         perform(run, draw.choice(operations), draw.randrange(1000))
         run.check()
 
