@@ -11,6 +11,7 @@ from schedules.time import Time
 from sleepengine.actions.live import Live
 from sleepengine.agenda import Agenda, observes_early, reads_gradients
 from sleepengine.enforcement.hooks import Callback, Enforcer
+from sleepengine.errors import SetupError
 from sleepengine.firing import Firing
 from sleepengine.holders import refuse_others
 from sleepengine.rule import Rule
@@ -187,6 +188,10 @@ class Conductor:
         for tag, (time, parts) in self.kept_times.items():
             if tag in self.live.kept:
                 continue
-            if time is None or time.iterations(self.time.clock()) == self.time.iteration:
+            try:
+                now = time is None or time.iterations(self.time.clock()) == self.time.iteration
+            except ValueError as error:
+                raise SetupError(f"kept point {tag!r}: {error}") from error
+            if now:
                 with self.live.whole():
                     self.live.kept.keep(tag, self.live, self.time.iteration, parts)

@@ -93,7 +93,9 @@ class Firing:
         transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         transaction.become(masks, Parked(), StatePolicy.KEEP)
         drafts: list[Record] = []
-        return self._commit(transaction, drafts, name)
+        changes = self._commit(transaction, drafts, name)
+        self._tell(drafts, changes)
+        return changes
 
     def undo(self) -> bool:
         """Take back the last transaction; True when bit for bit."""
@@ -179,8 +181,7 @@ class Firing:
             self._put_back()
             raise
         both = (changes, transaction.node_changes)
-        clock = self._time.clock()
-        tell_filters((*self.rules, *rules), self._scope_of, live, clock, both, reset)
+        tell_filters((*self.rules, *rules), self._scope_of, live, self._time.clock(), both, reset)
         if name is not None:
             for kind, choice in changes._asdict().items():
                 if not choice.is_empty():

@@ -128,6 +128,10 @@ RULES = {
 }
 ATTACH = {
     "epochs": (lambda: make(sleep("2ep")).attach(), "'2ep' needs the length of an epoch"),
+    "kept point": (
+        lambda: make(keep=("1ep",)).attach(),
+        "kept point '1ep': '1ep' needs the length of an epoch",
+    ),
     "percent": (lambda: make(sleep("50%")).attach(), "needs .* total_steps="),
     "age": (
         lambda: make(sleep(who=Who(Magnitude(), amount=to(0.5), where=older_than("2ep")))).attach(),

@@ -117,6 +117,18 @@ def test_plain_handlers_by_name(rig, data):
     assert seen == [1, 6]
 
 
+def test_direct_calls_and_masks_from_outside_are_events_too(rig):
+    _, engine = rig()
+    seen = []
+    for kind in ("SLEPT", "WOKE", "FROZE", "THAWED"):
+        engine.on(kind, lambda news: seen.append(news.happening.name))
+    engine.sleep_weights("0", (0, 0))
+    engine.freeze_weights("2", (0, 0))
+    engine.set_masks({"0.weight": torch.ones(6, 5, dtype=torch.bool)})
+    engine.thaw_weights("2")
+    assert seen == ["SLEPT", "FROZE", "WOKE", "THAWED"]
+
+
 def test_a_rule_that_did_nothing_is_no_event(rig, data):
     trainer, _ = rig(Rule(every("1it"), Who(Magnitude(), amount=to(0.25)), Sleep()))
     seen = []
