@@ -106,11 +106,12 @@ def test_plan_of_a_training(config: Path, capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines() if "Sleep-Magnitude" in line]
     # 384 and 60 weights, a pool each: to(0.3) is 115 and 18, to(0.6) is 230 and 36.
-    assert [(row[1], row[5], row[7], row[9], row[11]) for row in rows] == [
-        ("10", "0", "0%", "0%", "0%"),
-        ("20", "0.3", "30.0%", "29.9%", "30.0%"),
-        ("30", "0.6", "59.9%", "59.9%", "60.0%"),
+    assert rows == [
+        ["10", "Sleep-Magnitude", "to(0)", "0%", "0%", "0%"],
+        ["20", "Sleep-Magnitude", "to(0.3)", "30.0%", "29.9%", "30.0%"],
+        ["30", "Sleep-Magnitude", "to(0.6)", "59.9%", "59.9%", "60.0%"],
     ]
+    assert ["all", "444", "266", "59.9%"] in [line.split() for line in printed.splitlines()]
     assert "444 may sleep" in printed
     assert "depends on the scores" not in printed
 
@@ -121,8 +122,12 @@ def test_plan_of_a_lottery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     plot = tmp_path / "plan.svg"
     assert main(["plan", str(path), "--plot", str(plot)]) == 0
     printed = capsys.readouterr().out
-    rows = [line.split() for line in printed.splitlines() if "Sleep-Magnitude" in line]
-    assert [(row[1], row[7]) for row in rows] == [("1", "50.0%"), ("2", "75.0%")]
+    rows = [line.split() for line in printed.splitlines()]
+    assert [row[:2] for row in rows if row[1:2] == ["Sleep-Magnitude"]] == [
+        ["1", "Sleep-Magnitude"],
+        ["2", "Sleep-Magnitude"],
+    ]
+    assert [row[1] for row in rows if row[:1] == ["Rewind"]] == ["50.0%", "75.0%"]
     assert "5 networks of 10 steps" in printed
     assert "depends on the scores" in printed
     assert plot.read_text().startswith("<?xml")

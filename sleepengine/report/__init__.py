@@ -1,9 +1,9 @@
 """Reports: a run folder read back, tables for the terminal, charts, and one page per run."""
 
-from sleepengine.report.layer_charts import PlannedAction, schedule_chart
 from sleepengine.report.page import write_compare, write_report
 from sleepengine.report.run_data import RunData
-from sleepengine.report.tables import compare_table, show_table
+from sleepengine.report.schedule_chart import PlannedAction, schedule_chart
+from sleepengine.report.terminal import compare_table, show_table
 
 __all__ = [
     "PlannedAction",

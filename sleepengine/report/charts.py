@@ -1,4 +1,4 @@
-"""The charts of a run: accuracy against sparsity, learning curves, layers over time, a schedule."""
+"""Accuracy and speed of learning against the weights that are left."""
 
 from __future__ import annotations
 
@@ -7,35 +7,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sleepengine.report.plots import COLOURS, MARKERS, STYLES, Pen, Plot, draw
-from sleepengine.report.rows import Reading, accuracy_of, arms, awake_share, best_step, level_rows
+from sleepengine.report.plots import COLOURS, MARKERS, MUTED, STYLES, Pen, Plot, draw
+from sleepengine.report.rows import (
+    Reading,
+    accuracy_of,
+    best_step,
+    compared,
+    level_rows,
+    reference,
+)
 from sleepengine.report.run_data import RunData
-from sleepengine.report.series import Series, learning, thin_out
 from sleepengine.report.statistics import Interval
 from sleepengine.report.words import arm_name, share, short
+
+REFERENCE_STYLES = ("--", "-.", ":")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart against the share of awake weights, with an interval at each point."""
+    """One line of a chart against the share of awake weights, with an interval at each point.
+
+    `flat`: a reference, the same at every share, drawn from side to side.
+    """
 
     label: str
     awake: tuple[float, ...]
     values: tuple[Interval, ...]
+    flat: bool = False
 
 
 def lines_of(run: RunData, reading: Reading, prefix: str = "") -> tuple[Line, ...]:
-    """One line per arm of a run."""
+    """One line per arm of a run; the reference arm last."""
     rows = level_rows(run, reading)
-    return tuple(
-        Line(
-            prefix + arm_name(arm),
-            tuple(row.awake for row in rows if arm in row.cells),
-            tuple(row.cells[arm] for row in rows if arm in row.cells),
-        )
-        for arm in arms(run)
-        if any(arm in row.cells for row in rows)
-    )
+    lines = []
+    for arm in compared(run):
+        mine = [row for row in rows if arm in row.cells]
+        places = tuple(row.shares[arm] for row in mine)
+        lines.append(Line(prefix + arm_name(arm), places, tuple(row.cells[arm] for row in mine)))
+    fixed = reference(run)
+    if fixed is not None and rows and fixed in rows[0].cells:
+        value = rows[0].cells[fixed]
+        lines.append(Line(prefix + arm_name(fixed), (1.0,), (value,), flat=True))
+    return tuple(line for line in lines if line.values)
 
 
 def accuracy_chart(run: RunData) -> Plot:
@@ -48,8 +61,16 @@ def speed_chart(run: RunData) -> Plot:
     """Steps to the best validation against the share of weights left."""
     lines = lines_of(run, best_step)
     title = "Steps to the best validation"
-    note = f"Fewer steps: the network learns faster. {_spread(lines)}"
+    note = f"Fewer steps: the network learns faster. {_ceiling(run)}{_spread(lines)}"
     return against_weights(lines, "speed", title, note, percent=False)
+
+
+def _ceiling(run: RunData) -> str:
+    """A note where training ended before the validation got worse: the true number is higher."""
+    ended = {r.steps for r in run.results if r.best_valid_step == r.steps}
+    if len(ended) != 1:
+        return ""
+    return f"At {ended.pop()} training ended while the validation still got better. "
 
 
 def compare_chart(runs: Sequence[RunData]) -> Plot:
@@ -73,7 +94,10 @@ def against_weights(
 
     def paint(pen: Pen) -> None:
         axes = pen.figure.subplots()
-        handles = [_band(axes, line, i) for i, line in enumerate(lines)]
+        handles = [
+            _flat(axes, line, i) if line.flat else _band(axes, line, i)
+            for i, line in _numbered(lines)
+        ]
         axes.set_xscale("log")
         found = sorted({awake for line in lines for awake in line.awake if awake > 0.0})
         places = ticks(found)
@@ -92,6 +116,24 @@ def against_weights(
     words = "; ".join(_line_words(line, percent) for line in lines)
     alt = f"{title} against the share of weights left. {words or 'No values yet'}."
     return draw(name, caption, alt, paint)
+
+
+def _numbered(lines: Sequence[Line]) -> list[tuple[int, Line]]:
+    """Each line with its place among those of its kind."""
+    seen = {True: 0, False: 0}
+    numbered = []
+    for line in lines:
+        numbered.append((seen[line.flat], line))
+        seen[line.flat] += 1
+    return numbered
+
+
+def _flat(axes: Any, line: Line, i: int) -> Any:
+    """A reference: a thin grey line from side to side, with its band."""
+    (value,) = line.values
+    axes.axhspan(value.low, value.high, color=MUTED, alpha=0.12, linewidth=0, zorder=0.5)
+    style = REFERENCE_STYLES[i % len(REFERENCE_STYLES)]
+    return axes.axhline(value.mean, color=MUTED, linestyle=style, linewidth=1.2)
 
 
 def _band(axes: Any, line: Line, i: int) -> Any:
@@ -120,6 +162,8 @@ def _line_words(line: Line, percent: bool) -> str:
         return f"{100 * value.mean:.1f}%" if percent else f"{value.mean:.0f}"
 
     first, last = line.values[0], line.values[-1]
+    if line.flat:
+        return f"{line.label}: {word(first)} throughout"
     return (
         f"{line.label}: {word(first)} at {share(line.awake[0])}, "
         f"{word(last)} at {share(line.awake[-1])}"
@@ -142,101 +186,3 @@ def ticks(places: Sequence[float], most: int = 9) -> list[float]:
     if kept[-1] != places[0]:
         kept[max(1, len(kept) - 1) :] = [places[0]]
     return kept
-
-
-def learning_charts(run: RunData) -> tuple[Plot, ...]:
-    """Validation accuracy over the steps, a chart per arm; the fewer weights, the stronger."""
-    names = arms(run) or tuple(dict.fromkeys(point.arm for point in run.curves))
-    shown = thin_out(tuple(sorted({point.level for point in run.curves})), 5)
-    values = [p.valid_accuracy for p in run.curves if p.level in shown and p.valid_accuracy]
-    finite = [value for value in values if math.isfinite(value)]
-    limits = (min(finite) - 0.01, max(finite) + 0.005) if finite else (0.0, 1.0)
-    return tuple(_learning_chart(run, arm, i, shown, limits) for i, arm in enumerate(names))
-
-
-def _learning_chart(
-    run: RunData, arm: str, i: int, shown: Sequence[int], limits: tuple[float, float]
-) -> Plot:
-    lines = {level: learning(run, arm, level, "valid_accuracy") for level in shown}
-    lines = {level: line for level, line in lines.items() if line.x}
-    labels = [f"{share(_awake_at(run, level))} left" for level in lines]
-
-    def paint(pen: Pen) -> None:
-        axes = pen.figure.subplots()
-        handles = []
-        for rank, line in enumerate(lines.values()):
-            alpha = min(1.0, 0.2 + 0.8 * (rank + 1) / len(lines))
-            colour = COLOURS[i % len(COLOURS)]
-            handles += axes.plot(line.x, line.mean, color=colour, alpha=alpha)
-        axes.set_ylim(*limits)
-        axes.set_title(f"Validation accuracy, {arm_name(arm)}")
-        axes.set_xlabel("training step")
-        pen.percent_axis(axes.yaxis)
-        pen.whole_steps(axes.xaxis)
-        pen.legend(handles, labels)
-
-    ends = "; ".join(
-        f"{label}: {100 * line.mean[-1]:.1f}% at step {line.x[-1]}"
-        for label, line in zip(labels, lines.values(), strict=True)
-    )
-    alt = f"Validation accuracy of {arm_name(arm)} over training steps. {ends or 'No values yet'}."
-    caption = "The stronger the line, the fewer weights are left. Means over the seeds."
-    return draw(f"learning{i}", caption, alt, paint)
-
-
-def _awake_at(run: RunData, level: int) -> float:
-    found = [r for r in run.results if r.level == level]
-    if found:
-        return awake_share(found)
-    points = [point.awake for point in run.curves if point.level == level]
-    return points[-1] if points else math.nan
-
-
-def training_charts(run: RunData) -> tuple[Plot, Plot]:
-    """Loss and validation accuracy over the steps: thin lines are seeds, thick ones the mean."""
-    arm = run.meta.arms[0] if run.meta.arms else "train"
-    training, validation = (
-        learning(run, arm, 0, "train_loss"),
-        learning(run, arm, 0, "valid_loss"),
-    )
-    accuracy = learning(run, arm, 0, "valid_accuracy")
-
-    def paint_loss(pen: Pen) -> None:
-        axes = _stepped(pen, "Loss")
-        handles = [_seeds(axes, training, 0, "--"), _seeds(axes, validation, 1, "-")]
-        pen.legend(handles, ["training", "validation"])
-
-    def paint_accuracy(pen: Pen) -> None:
-        axes = _stepped(pen, "Validation accuracy")
-        _seeds(axes, accuracy, 1, "-")
-        pen.percent_axis(axes.yaxis)
-
-    several = len(accuracy.seeds) > 1
-    caption = "Thick: mean over the seeds; thin: each seed." if several else "One seed."
-    losses = f"training {_end(training)}, validation {_end(validation)}"
-    alt = f"Loss over training steps. At the end: {losses}."
-    reached = f"Validation accuracy over training steps. At the end: {_end(accuracy)}."
-    return (
-        draw("loss", caption, alt, paint_loss),
-        draw("validation", caption, reached, paint_accuracy),
-    )
-
-
-def _stepped(pen: Pen, title: str) -> Any:
-    axes = pen.figure.subplots()
-    axes.set_title(title)
-    axes.set_xlabel("training step")
-    pen.whole_steps(axes.xaxis)
-    return axes
-
-
-def _end(series: Series) -> str:
-    return f"{series.mean[-1]:.4g}" if series.mean else "unknown"
-
-
-def _seeds(axes: Any, series: Series, i: int, style: str) -> Any:
-    if len(series.seeds) > 1:
-        for x, y in series.seeds:
-            axes.plot(x, y, color=COLOURS[i], alpha=0.3, linewidth=0.7)
-    (handle,) = axes.plot(series.x, series.mean, color=COLOURS[i], linestyle=style)
-    return handle

@@ -5,10 +5,11 @@ from __future__ import annotations
 from sleepengine.report.rows import (
     LevelRow,
     accuracy_of,
-    arms,
     awake_share,
     by_seed,
+    compared,
     level_rows,
+    reference,
 )
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import Interval, mean_interval, paired_difference
@@ -30,7 +31,7 @@ def _percent(run: RunData, interval: Interval | None) -> str:
 def _train(run: RunData) -> tuple[str, ...]:
     values = [v for r in run.results if (v := accuracy_of(r)) is not None]
     accuracy = mean_interval(values) if values else None
-    awake = share(awake_share(run.results))
+    awake = share(awake_share(run, run.results[0].arm, 0))
     weights = "all weights" if awake == "100%" else f"{awake} of the weights"
     return (
         f"With {weights} awake the network reaches {_percent(run, accuracy)} on the test data.",
@@ -38,25 +39,39 @@ def _train(run: RunData) -> tuple[str, ...]:
 
 
 def _lottery(run: RunData) -> tuple[str, ...]:
-    first, *others = arms(run)
+    first, *others = compared(run)
     rows = [row for row in level_rows(run) if first in row.cells]
     if not rows:
         return ("No network has a test accuracy.",)
     last = next(
         (row for row in reversed(rows) if all(arm in row.cells for arm in others)), rows[-1]
     )
-    rivals = [
-        f"{arm_name(arm)} {_percent(run, last.cells[arm])}" for arm in others if arm in last.cells
-    ]
-    reached = ", ".join(
-        [f"the {arm_name(first)} reaches {_percent(run, last.cells[first])}", *rivals]
-    )
-    sentence = f"At {share(last.awake)} of the weights {reached}."
-    if rows[0].level == 0 and last.level > 0:
-        whole = _percent(run, rows[0].cells[first])
-        sentence = f"{sentence[:-1]}; with all weights the network reaches {whole}."
-    gaps = [_gap(run, first, arm, last) for arm in others if arm in last.differences]
+    rivals = [f"{arm_name(arm)} {_reached(run, last, arm)}" for arm in others if arm in last.cells]
+    reached = ", ".join([f"the {arm_name(first)} reaches {_reached(run, last, first)}", *rivals])
+    sentence = f"At {share(last.awake)} of the weights {reached}{_whole(run, first, rows, last)}."
+    fixed = reference(run)
+    against = others if fixed is None or last.level == 0 else [*others, fixed]
+    gaps = [_gap(run, first, arm, last) for arm in against if arm in last.differences]
     return (sentence, *_smallest(run, first, rows), *gaps)
+
+
+def _reached(run: RunData, row: LevelRow, arm: str) -> str:
+    """Accuracy of an arm; with its share of weights where that is not the one of the row."""
+    own = share(row.shares.get(arm, row.awake))
+    at = "" if own == share(row.awake) else f" (at {own})"
+    return f"{_percent(run, row.cells[arm])}{at}"
+
+
+def _whole(run: RunData, first: str, rows: list[LevelRow], last: LevelRow) -> str:
+    """What all weights reach: the reference arm, else the first arm at level 0."""
+    fixed = reference(run)
+    if last.level == 0:
+        return ""
+    if fixed is not None and fixed in last.cells:
+        return f"; the {arm_name(fixed)} reaches {_percent(run, last.cells[fixed])}"
+    if rows[0].level == 0:
+        return f"; with all weights the network reaches {_percent(run, rows[0].cells[first])}"
+    return ""
 
 
 def _gap(run: RunData, first: str, other: str, row: LevelRow) -> str:
@@ -71,10 +86,13 @@ def _gap(run: RunData, first: str, other: str, row: LevelRow) -> str:
 
 
 def _smallest(run: RunData, first: str, rows: list[LevelRow]) -> tuple[str, ...]:
-    """The sparsest level down to which the first arm is never measurably below level 0."""
+    """The sparsest level down to which the first arm is never measurably below the whole network.
+
+    The whole network is the reference arm, else the first arm at level 0.
+    """
     if rows[0].level != 0:
         return ()
-    dense = by_seed(run, first, 0, accuracy_of)
+    dense = by_seed(run, reference(run) or first, 0, accuracy_of)
     best = rows[0]
     for row in rows[1:]:
         gap = paired_difference(by_seed(run, first, row.level, accuracy_of), dense)

@@ -1,32 +1,20 @@
-"""How sparsity spreads over the layers and over time, and what a schedule plans."""
+"""How sparsity spreads over the layers and over time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from sleepengine.report.plots import COLOURS, INK, MARKERS, MUTED, Pen, Plot, draw
-from sleepengine.report.rows import arms
+from sleepengine.report.plots import COLOURS, MARKERS, MUTED, Pen, Plot, draw
+from sleepengine.report.rows import compared
 from sleepengine.report.run_data import RunData
-from sleepengine.report.series import Series, final_layers, layer, learning, thin_out
+from sleepengine.report.series import Series, awake_series, final_layers, thin_out, thinned
 from sleepengine.report.words import arm_name, share, short
 
 MOST_LAYERS = len(COLOURS)
-
-
-@dataclass(frozen=True)
-class PlannedAction:
-    """One firing of one rule in a schedule that has not run yet.
-
-    `target` is the planned sleeping share, None for a rule without one; `layers` the planned
-    sleeping share of each tensor, where it is known.
-    """
-
-    step: int
-    rule: str
-    target: float | None
-    layers: Mapping[str, float] = field(default_factory=dict)
+MOST_STEPS = 600
+MOST_GREY = 25
+COINCIDE = 0.008  # shares nearer than this look like one line
 
 
 def layers_chart(run: RunData) -> Plot:
@@ -38,10 +26,14 @@ def layers_chart(run: RunData) -> Plot:
 
     def paint(pen: Pen) -> None:
         axes = pen.figure.subplots()
-        for name, line in lines.items():
-            if name not in bold:
-                axes.plot(line.x, line.mean, color=MUTED, alpha=0.35, linewidth=0.7)
-        handles = [_line(axes, lines[name], i, marked=lottery) for i, name in enumerate(bold)]
+        for line in thin_out([line for name, line in lines.items() if name not in bold], MOST_GREY):
+            if line.mean:
+                faint = thinned(line, MOST_STEPS // 4)
+                axes.plot(faint.x, faint.mean, color=MUTED, alpha=0.35, linewidth=0.7)
+        handles = [
+            _line(axes, lines[name], i, marked=lottery, over=_covers(i, [lines[n] for n in bold]))
+            for i, name in enumerate(bold)
+        ]
         if any(share > 0.0 for line in lines.values() for share in line.mean) and lottery:
             axes.set_yscale("log")
         _share_axis(pen, axes, log=lottery)
@@ -91,7 +83,7 @@ def bars_chart(run: RunData) -> Plot:
 def sparsity_chart(run: RunData) -> Plot:
     """Share of weights asleep over the steps of a training, with a mark at every action."""
     arm = _first_arm(run)
-    awake = learning(run, arm, 0, "awake")
+    awake = thinned(awake_series(run, arm, 0), MOST_STEPS)
     actions = sorted({line.step for line in run.journal if line.arm == arm and line.level == 0})
 
     def paint(pen: Pen) -> None:
@@ -121,72 +113,6 @@ def sparsity_chart(run: RunData) -> Plot:
     return draw("sparsity", caption, alt, paint)
 
 
-def schedule_chart(plan: Sequence[PlannedAction]) -> Plot:
-    """The planned sleeping share at every firing, one line per rule, and per layer below it."""
-    rules = tuple(dict.fromkeys(action.rule for action in plan))
-    layered = [action for action in plan if action.layers]
-    names = thin_out(tuple(dict.fromkeys(n for a in layered for n in a.layers)), MOST_LAYERS)
-
-    def paint(pen: Pen) -> None:
-        panels = pen.figure.subplots(2 if layered else 1, 1, sharex=True, squeeze=False)[:, 0]
-        handles = [
-            _firings(panels[0], [a for a in plan if a.rule == rule], i, len(rules))
-            for i, rule in enumerate(rules)
-        ]
-        panels[0].set_title("Planned share asleep")
-        for i, name in enumerate(names):
-            steps = [a.step for a in layered if name in a.layers]
-            values = [a.layers[name] for a in layered if name in a.layers]
-            panels[1].plot(steps, values, color=COLOURS[i], drawstyle="steps-post")
-            panels[1].annotate(
-                short(name, 20),
-                (steps[-1], values[-1]),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                color=INK,
-                fontsize=8,
-                annotation_clip=False,
-            )
-        for axes in panels:
-            pen.percent_axis(axes.yaxis)
-            axes.set_ylim(0.0, 1.02)
-        if layered:
-            panels[1].set_title("Planned share asleep of each layer")
-        pen.whole_steps(panels[-1].xaxis)
-        panels[-1].set_xlabel("training step")
-        pen.legend(handles, [short(rule) for rule in rules])
-
-    words = "; ".join(_rule_words(rule, plan) for rule in rules)
-    alt = f"Planned schedule. {words or 'No actions'}."
-    caption = "Share of weights that each firing aims at; a bar is a firing without a target."
-    return draw("schedule", caption, alt, paint, 5.4 if layered else 3.2)
-
-
-def _firings(axes: Any, actions: Sequence[PlannedAction], i: int, rules: int) -> Any:
-    aimed = [(a.step, a.target) for a in actions if a.target is not None]
-    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-    bare = [a.step for a in actions if a.target is None]
-    if bare:
-        height = [0.04 + 0.05 * i] * len(bare)
-        (ticks,) = axes.plot(bare, height, color=colour, linestyle="none", marker="|", markersize=8)
-    if not aimed:
-        return ticks
-    steps, targets = zip(*aimed, strict=True)
-    size = 3.5 if len(steps) <= 40 else 0.0
-    (line,) = axes.plot(
-        steps, targets, color=colour, marker=marker, markersize=size, drawstyle="steps-post"
-    )
-    return line
-
-
-def _rule_words(rule: str, plan: Sequence[PlannedAction]) -> str:
-    mine = [action for action in plan if action.rule == rule]
-    targets = [action.target for action in mine if action.target is not None]
-    end = f", to {share(targets[-1])} asleep" if targets else ""
-    return f"{short(rule)}: {len(mine)} times, steps {mine[0].step} to {mine[-1].step}{end}"
-
-
 def _whose(run: RunData, arm: str) -> str:
     name = "" if run.meta.experiment == "train" else f" of {arm_name(arm)}"
     return f"Means over the seeds{name}."
@@ -200,7 +126,7 @@ def _hidden(lines: Mapping[str, Series], bold: Sequence[str]) -> str:
 
 
 def _first_arm(run: RunData) -> str:
-    found = arms(run) or run.meta.arms
+    found = compared(run) or run.meta.arms
     return found[0] if found else "train"
 
 
@@ -221,7 +147,7 @@ def _by_level(run: RunData, arm: str) -> dict[str, Series]:
 
 def _by_step(run: RunData, arm: str) -> dict[str, Series]:
     names = dict.fromkeys(name for point in run.curves for name in point.layers)
-    return {name: layer(run, arm, 0, name) for name in names}
+    return {name: thinned(awake_series(run, arm, 0, name), MOST_STEPS) for name in names}
 
 
 def _named(lines: Mapping[str, Series]) -> tuple[str, ...]:
@@ -234,10 +160,28 @@ def _named(lines: Mapping[str, Series]) -> tuple[str, ...]:
     return tuple(name for name in names if name in kept)
 
 
-def _line(axes: Any, line: Series, i: int, *, marked: bool) -> Any:
-    marker = MARKERS[i] if marked else None
-    style = "default" if marked else "steps-post"
-    (handle,) = axes.plot(line.x, line.mean, color=COLOURS[i], marker=marker, drawstyle=style)
+def _covers(i: int, lines: Sequence[Series]) -> bool:
+    """Whether line `i` lies on an earlier one for all its length, so that it would hide it."""
+    mine = lines[i]
+    return any(
+        mine.x == other.x
+        and all(abs(a - b) <= COINCIDE for a, b in zip(mine.mean, other.mean, strict=True))
+        for other in lines[:i]
+    )
+
+
+def _line(axes: Any, line: Series, i: int, *, marked: bool, over: bool) -> Any:
+    """A layer; one that lies over another is dashed with open marks, so that both are seen."""
+    (handle,) = axes.plot(
+        line.x,
+        line.mean,
+        color=COLOURS[i],
+        marker=MARKERS[i] if marked else None,
+        drawstyle="default" if marked else "steps-post",
+        linestyle=(0, (3, 3)) if over else "-",
+        markerfacecolor="none" if over else COLOURS[i],
+        markersize=8.0 if over else 4.5,
+    )
     return handle
 
 

@@ -118,7 +118,13 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     input_shape = run.meta.data.input_shape
     last = awake_of(stores[-1], name)
     images = unit_images(last, input_shape)
-    where = f"{name} of {arm_name(files[0].arm)}, seed {files[0].seed}, level {files[-1].level}"
+    seed, lottery = files[0].seed, run.meta.experiment == "lottery"
+    arm = arm_name(files[0].arm)
+    where = (
+        f"{name} of {arm}, seed {seed}, level {files[-1].level}"
+        if lottery
+        else f"{name}, seed {seed}"
+    )
     if images is None:
         flat = last.float().flatten(1)
         words = f"{where}: rows are outputs, columns inputs"
@@ -126,7 +132,11 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     found = []
     if last.dim() == 2:
         found = [
-            _overview(awake_of(store, name), file, input_shape)
+            _overview(
+                awake_of(store, name),
+                f"level {file.level}" if lottery else "all units",
+                input_shape,
+            )
             for store, file in _few(stores, files)
         ]
     shown = images[:MOST_UNITS]
@@ -152,12 +162,10 @@ def _few(
     return [(stores[i], files[i]) for i in picked]
 
 
-def _overview(awake: Tensor, file: MaskFile, input_shape: Sequence[int] | None) -> Picture:
+def _overview(awake: Tensor, what: str, input_shape: Sequence[int] | None) -> Picture:
     images = unit_images(awake, input_shape)
     assert images is not None  # the caller saw the last level's images, and shapes never change
-    return _picture(
-        images.mean(0), f"level {file.level}, {share(awake.double().mean().item())}", awake
-    )
+    return _picture(images.mean(0), f"{what}, {share(awake.double().mean().item())}", awake)
 
 
 def _picture(grid: Tensor, title: str, awake: Tensor) -> Picture:

@@ -14,18 +14,17 @@ from sleepengine.files import atomic
 from sleepengine.report.charts import (
     accuracy_chart,
     compare_chart,
-    learning_charts,
     speed_chart,
-    training_charts,
 )
+from sleepengine.report.curve_charts import learning_charts, training_charts
 from sleepengine.report.headline import headline
 from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
 from sleepengine.report.mask_pictures import Picture, pictures
 from sleepengine.report.plots import Plot, png
 from sleepengine.report.rows import best_step, level_rows
 from sleepengine.report.run_data import RunData
-from sleepengine.report.tables import Cells, compare_cells, result_cells
-from sleepengine.report.words import arm_name, count, duration, plain, share
+from sleepengine.report.tables import Cells, compare_cells, reference_text, result_cells
+from sleepengine.report.words import arm_name, count, duration, moment, plain, share
 
 MOST_JOURNAL_ROWS = 200
 _TEMPLATES = ("page.html.j2", "compare.html.j2", "base.html.j2", "parts.html.j2", "page.css")
@@ -84,6 +83,7 @@ def render_page(run: RunData) -> str:
             "summary": _summary(run),
             "facts": _facts(run),
             "table": cells,
+            "caption": _caption(run),
             "has_results": bool(run.results),
             "charts": _charts(run),
             "pictures": [_image(picture) for picture in pictures(run)],
@@ -137,6 +137,14 @@ def _sentences(run: RunData) -> tuple[str, ...]:
     return tuple(sentence.replace(" ± ", "\u00a0±\u00a0") for sentence in headline(run))
 
 
+def _caption(run: RunData) -> str:
+    """How to read the table of results."""
+    fixed = reference_text(run).replace(" ± ", "\u00a0±\u00a0")
+    words = "Test accuracy in percent, mean ± 95% interval over the seeds."
+    gaps = " Differences in points, seed by seed." if run.meta.experiment == "lottery" else ""
+    return f"{words}{gaps}" + (f" {fixed[:1].upper()}{fixed[1:]}." if fixed else "")
+
+
 def _summary(run: RunData) -> str:
     seeds = "1 seed" if len(run.meta.seeds) == 1 else f"{len(run.meta.seeds)} seeds"
     versions = ", ".join(f"{name} {version}" for name, version in run.meta.versions.items())
@@ -146,6 +154,7 @@ def _summary(run: RunData) -> str:
 
 def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
     meta, data, model = run.meta, run.meta.data, run.meta.model
+    lottery = meta.experiment == "lottery"
     shape = " × ".join(str(size) for size in data.input_shape) if data.input_shape else ""
     examples = (
         f"{count(data.train)} training, {count(data.valid)} validation, {count(data.test)} test"
@@ -154,10 +163,10 @@ def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
     facts = (
         ("Data", f"{data.name}: {examples}" + (f"; input {shape}" if shape else "")),
         ("Model", f"{model.name}: {weights}"),
-        ("Arms", ", ".join(arm_name(arm) for arm in meta.arms)),
+        ("Arms", ", ".join(arm_name(arm) for arm in meta.arms) if lottery else ""),
         ("Seeds", ", ".join(str(seed) for seed in meta.seeds)),
-        ("Started", meta.started),
-        ("Finished", meta.finished or "not yet"),
+        ("Started", moment(meta.started)),
+        ("Finished", moment(meta.finished) if meta.finished else "not yet"),
         ("Took", f"{duration(meta.seconds)} on {meta.device}"),
         ("Configuration", f"SHA-256 {meta.config_sha256[:16]}"),
     )
@@ -196,11 +205,12 @@ def _image(picture: Picture) -> Image:
 
 
 def _journal(run: RunData) -> tuple[Cells, ...]:
+    """The first actions; of a training, arm and level would be the same in every row."""
+    lottery = run.meta.experiment == "lottery"
     return tuple(
         (
-            arm_name(line.arm),
+            *((arm_name(line.arm), str(line.level)) if lottery else ()),
             str(line.seed),
-            str(line.level),
             count(line.step),
             plain(line.rule),
             plain(line.action),

@@ -158,10 +158,10 @@ class Pen:
             return
         # Matplotlib leaves out labels that begin with _, so those get a space.
         shown = [f" {label}" if label.startswith("_") else label for label in labels]
-        wide = 0.5 + 0.09 * max(len(label) for label in labels)
+        wide = 0.5 + 0.08 * max(len(label) for label in labels)
         columns = max(1, min(4, int(WIDTH / wide)))
         rows = -(-len(handles) // columns)
-        self.figure.set_figheight(self.figure.get_figheight() + 0.19 * (rows - 1))
+        self.figure.set_figheight(self.figure.get_figheight() + 0.06 + 0.19 * rows)
         self.figure.legend(handles, shown, loc="outside lower left", ncols=columns)
 
 

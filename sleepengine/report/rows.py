@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sleepengine.pipeline.jobs import DENSE, TICKET
 from sleepengine.report.records import Result
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import Interval, mean_interval, paired_difference
@@ -26,12 +28,15 @@ def best_step(result: Result) -> float | None:
 class LevelRow:
     """One level of a lottery.
 
-    `awake` is the mean share of awake weights. `cells` holds one interval per arm that reached the
-    level; `differences` holds, for each arm but the first, first minus arm, paired over the seeds.
+    `awake` is the share of awake weights of the first compared arm that reached the level, and
+    `shares` that of each such arm, means over the seeds. `cells` holds one interval per arm that
+    reached the level; `differences` holds, for each arm but the first, first minus arm, paired over
+    the seeds. The reference arm has its one value at every level.
     """
 
     level: int
     awake: float
+    shares: Mapping[str, float]
     cells: Mapping[str, Interval]
     differences: Mapping[str, Interval]
 
@@ -53,13 +58,36 @@ class RunRow:
 
 
 def arms(run: RunData) -> tuple[str, ...]:
-    """Arms that have a result, in the order of the run; the first is what others are held against.
+    """Arms that have a result, in the order of the run.
 
     Arms that `run.json` does not name come last, in order of appearance.
     """
     found = dict.fromkeys(result.arm for result in run.results)
+    if reference(run) is not None:
+        found[DENSE] = None
     named = [arm for arm in run.meta.arms if arm in found]
     return tuple(dict.fromkeys([*named, *found]))
+
+
+def reference(run: RunData) -> str | None:
+    """The arm that is the same network at every level, so that it has level 0 alone; None without.
+
+    That is the dense arm of a lottery. Where its line is missing it is the ticket's level 0.
+    """
+    dense = {result.level for result in run.results if result.arm == DENSE}
+    others = {result.level for result in run.results if result.arm != DENSE}
+    named = DENSE in run.meta.arms and any(_dense_ticket(result) for result in run.results)
+    return DENSE if others and (dense == {0} or (named and not dense)) else None
+
+
+def _dense_ticket(result: Result) -> bool:
+    return (result.arm, result.level) == (TICKET, 0)
+
+
+def compared(run: RunData) -> tuple[str, ...]:
+    """The arms without the reference; the first is what all others are held against."""
+    fixed = reference(run)
+    return tuple(arm for arm in arms(run) if arm != fixed)
 
 
 def levels(run: RunData) -> tuple[int, ...]:
@@ -67,15 +95,24 @@ def levels(run: RunData) -> tuple[int, ...]:
     return tuple(sorted({result.level for result in run.results}))
 
 
+def results_of(run: RunData, arm: str, level: int) -> tuple[Result, ...]:
+    """The networks of one arm at one level, those of the reference arm at any level."""
+    if arm != reference(run):
+        return tuple(r for r in run.results if (r.arm, r.level) == (arm, level))
+    own = {r.seed: r for r in run.results if (r.arm, r.level) == (arm, 0)}
+    return tuple({**{r.seed: r for r in run.results if _dense_ticket(r)}, **own}.values())
+
+
 def by_seed(run: RunData, arm: str, level: int, reading: Reading) -> dict[int, float]:
     """Seed -> value, over the networks of one arm and level that have the value."""
-    found = {r.seed: reading(r) for r in run.results if r.arm == arm and r.level == level}
+    found = {r.seed: reading(r) for r in results_of(run, arm, level)}
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def awake_share(results: Iterable[Result]) -> float:
-    """Mean share of awake weights over `results`."""
-    return mean_interval([result.awake for result in results]).mean
+def awake_share(run: RunData, arm: str, level: int) -> float:
+    """Mean share of awake weights over the seeds of one arm at one level; NaN without any."""
+    found = results_of(run, arm, level)
+    return mean_interval([result.awake for result in found]).mean if found else math.nan
 
 
 def level_rows(run: RunData, reading: Reading = accuracy_of) -> tuple[LevelRow, ...]:
@@ -84,12 +121,16 @@ def level_rows(run: RunData, reading: Reading = accuracy_of) -> tuple[LevelRow, 
 
 
 def _level_row(run: RunData, level: int, reading: Reading) -> LevelRow:
-    values = {arm: by_seed(run, arm, level, reading) for arm in arms(run)}
-    first, *others = values
-    differences = {arm: paired_difference(values[first], values[arm]) for arm in others}
+    first, *others = compared(run)
+    fixed = reference(run)
+    names = (first, *others) if fixed is None else (first, *others, fixed)
+    values = {arm: by_seed(run, arm, level, reading) for arm in names}
+    differences = {arm: paired_difference(values[first], values[arm]) for arm in names[1:]}
+    reached = {arm: awake_share(run, arm, level) for arm in names if results_of(run, arm, level)}
     return LevelRow(
         level=level,
-        awake=awake_share(result for result in run.results if result.level == level),
+        awake=next(iter(reached.values())),
+        shares=reached,
         cells={arm: mean_interval(list(found.values())) for arm, found in values.items() if found},
         differences={arm: gap for arm, gap in differences.items() if gap is not None},
     )
@@ -101,8 +142,7 @@ def compare_rows(runs: Sequence[RunData]) -> tuple[RunRow, ...]:
 
 
 def _run_row(run: RunData, arm: str) -> RunRow:
-    level = max(result.level for result in run.results if result.arm == arm)
-    results = [result for result in run.results if result.arm == arm and result.level == level]
+    level = max((result.level for result in run.results if result.arm == arm), default=0)
     values = list(by_seed(run, arm, level, accuracy_of).values())
     return RunRow(
         run=run.meta.name,
@@ -111,8 +151,8 @@ def _run_row(run: RunData, arm: str) -> RunRow:
         data=run.meta.data.name,
         model=run.meta.model.name,
         arm=arm,
-        awake=awake_share(results),
+        awake=awake_share(run, arm, level),
         accuracy=mean_interval(values) if values else None,
-        seeds=len(results),
+        seeds=len(results_of(run, arm, level)),
         seconds=run.meta.seconds,
     )

@@ -10,6 +10,7 @@ from sleepengine.report.records import CurvePoint
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import mean_interval
 
+MOST_POINTS = 400
 Field = Literal["train_loss", "valid_loss", "valid_accuracy", "awake"]
 T = TypeVar("T")
 
@@ -40,9 +41,29 @@ def learning(run: RunData, arm: str, level: int, what: Field) -> Series:
     return average(_pick(run, arm, level, read))
 
 
-def layer(run: RunData, arm: str, level: int, name: str) -> Series:
-    """Awake share of one tensor over the steps of one arm and level."""
-    return average(_pick(run, arm, level, lambda point: point.layers.get(name)))
+def awake_series(run: RunData, arm: str, level: int, name: str | None = None) -> Series:
+    """Awake share, of one tensor if named, over the steps of one arm and level.
+
+    Evaluations and actions of the rules give the points, so that a change stands at its own step.
+    A seed in which rules act begins with all awake; else it begins as it was first seen.
+    """
+    found: dict[tuple[int, int], float] = {}
+    begun: dict[tuple[int, int], float] = {}
+    for line in run.journal:
+        if (line.arm, line.level) != (arm, level):
+            continue
+        begun[line.seed, 0] = 1.0
+        if name is None:
+            found[line.seed, line.step] = 1.0 - line.fraction
+        elif name in line.tensors:
+            tensor = line.tensors[name]
+            found[line.seed, line.step] = 1.0 - tensor.asleep / max(1, tensor.total)
+    for point in run.curves:
+        share = point.awake if name is None else point.layers.get(name)
+        if (point.arm, point.level) == (arm, level) and share is not None:
+            begun.setdefault((point.seed, 0), share)
+            found[point.seed, point.step] = share
+    return average((seed, step, share) for (seed, step), share in (begun | found).items())
 
 
 def _pick(
@@ -84,6 +105,16 @@ def thin_out(items: Sequence[T], most: int) -> tuple[T, ...]:
     if len(items) <= most:
         return tuple(items)
     return tuple(items[round(i * (len(items) - 1) / (most - 1))] for i in range(most))
+
+
+def thinned(series: Series, most: int = MOST_POINTS) -> Series:
+    """The series with at most `most` points in each line, evenly spread: a drawing shows no more.
+
+    >>> thinned(Series((0, 1, 2, 3, 4), (5.0, 6.0, 7.0, 8.0, 9.0), ()), 3)
+    Series(x=(0, 2, 4), mean=(5.0, 7.0, 9.0), seeds=())
+    """
+    lines = tuple((thin_out(x, most), thin_out(y, most)) for x, y in series.seeds)
+    return Series(thin_out(series.x, most), thin_out(series.mean, most), lines)
 
 
 def final_layers(run: RunData, arm: str, level: int) -> dict[str, float]:

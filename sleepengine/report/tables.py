@@ -1,26 +1,27 @@
-"""Results in the terminal: one table per run, one that compares runs."""
+"""Results as cells of text: one table per run, one that compares runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
-
 from sleepengine.report.records import Result
 from sleepengine.report.rows import (
     LevelRow,
+    RunRow,
     accuracy_of,
-    arms,
     awake_share,
+    by_seed,
     compare_rows,
+    compared,
     level_rows,
+    reference,
 )
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import mean_interval
 from sleepengine.report.words import (
     MISSING,
     arm_name,
+    arm_short,
     digits_for,
     duration,
     interval_text,
@@ -35,20 +36,58 @@ Cells = tuple[str, ...]
 def lottery_cells(run: RunData) -> tuple[Cells, ...]:
     """Header, then one row per level: remaining weights and, per arm, test accuracy in percent.
 
-    With two arms or more, the difference of each to the first follows, paired over the seeds.
+    The difference of each arm to the first follows, paired over the seeds. The reference arm is the
+    same at every level: it has a difference, and its one value stands in `reference_text`.
     """
-    first, *others = arms(run) or ("ticket",)
-    header = ("weights left", *(arm_name(arm) for arm in (first, *others)))
-    gaps = tuple(f"{arm_name(first)} − {arm_name(arm)}" for arm in others)
-    rows = (_level_cells(run, (first, *others), row) for row in level_rows(run))
+    names = compared(run) or ("ticket",)
+    rivals = _rivals(run)
+    header = ("weights left", *(arm_name(arm) for arm in names))
+    gaps = tuple(f"{arm_name(names[0])} − {arm_name(arm)}" for arm in rivals)
+    rows = ((*_values(run, row, names), *_gaps(run, row, rivals)) for row in level_rows(run))
     return ((*header, *gaps), *rows)
 
 
-def _level_cells(run: RunData, names: Cells, row: LevelRow) -> Cells:
+def short_cells(run: RunData) -> tuple[tuple[Cells, ...], tuple[Cells, ...]]:
+    """The same in two narrow tables: accuracies; differences (none when there is but one arm)."""
+    names, rivals = compared(run) or ("ticket",), _rivals(run)
+    left = "weights left"
+    values = ((left, *map(arm_short, names)), *(_values(run, r, names) for r in level_rows(run)))
+    if not rivals:
+        return values, ()
+    gaps = ((share(row.awake), *_gaps(run, row, rivals)) for row in level_rows(run))
+    heads = tuple(f"{arm_short(names[0])} − {arm_short(arm)}" for arm in rivals)
+    return values, ((left, *heads), *gaps)
+
+
+def reference_text(run: RunData) -> str:
+    """The value of the arm that is the same at every level, in a few words; empty without one."""
+    arm = reference(run)
+    found = [] if arm is None else list(by_seed(run, arm, 0, accuracy_of).values())
+    if arm is None or not found:
+        return ""
+    return f"{arm_name(arm)}, all weights: {interval_text(mean_interval(found), digits_for(run))}"
+
+
+def _rivals(run: RunData) -> tuple[str, ...]:
+    """The arms that the first is held against."""
+    fixed = reference(run)
+    return (*compared(run)[1:], *(() if fixed is None else (fixed,)))
+
+
+def _values(run: RunData, row: LevelRow, names: Cells) -> Cells:
+    return (share(row.awake), *(_value(run, row, arm) for arm in names))
+
+
+def _value(run: RunData, row: LevelRow, arm: str) -> str:
+    """Accuracy of an arm; with its share of weights where that is not the one of the row."""
+    text = interval_text(row.cells.get(arm), digits_for(run))
+    own = share(row.shares.get(arm, row.awake))
+    return text if own == share(row.awake) else f"{text} at {own}"
+
+
+def _gaps(run: RunData, row: LevelRow, rivals: Cells) -> Cells:
     digits = digits_for(run)
-    values = (interval_text(row.cells.get(arm), digits) for arm in names)
-    gaps = (interval_text(row.differences.get(arm), digits, signed=True) for arm in names[1:])
-    return (share(row.awake), *values, *gaps)
+    return tuple(interval_text(row.differences.get(arm), digits, signed=True) for arm in rivals)
 
 
 def train_cells(run: RunData) -> tuple[Cells, ...]:
@@ -87,7 +126,7 @@ def _mean_cells(run: RunData) -> tuple[Cells, ...]:
     best = [r.best_valid_accuracy for r in run.results if r.best_valid_accuracy is not None]
     cells = (
         "mean",
-        share(awake_share(run.results)),
+        share(awake_share(run, run.results[0].arm, 0)),
         interval_text(mean_interval(accuracy) if accuracy else None, digits),
         interval_text(mean_interval(loss) if loss else None, 4, 1.0),
         interval_text(mean_interval(best) if best else None, digits),
@@ -99,8 +138,8 @@ def _mean_cells(run: RunData) -> tuple[Cells, ...]:
 
 def compare_cells(runs: Sequence[RunData]) -> tuple[Cells, ...]:
     """Header, then one row per run and arm at its sparsest level."""
-    digits = max((digits_for(run) for run in runs), default=1)
     header = ("run", "status", "data", "model", "arm", "weights left", "test accuracy", "seeds")
+    digits = _digits(runs)
     rows = (
         (
             plain(row.run),
@@ -117,27 +156,37 @@ def compare_cells(runs: Sequence[RunData]) -> tuple[Cells, ...]:
     return (header, *rows)
 
 
+def short_compare_cells(
+    runs: Sequence[RunData],
+) -> tuple[tuple[Cells, ...], tuple[Cells, ...]]:
+    """The same in two narrow tables: results of each arm; facts of each run."""
+    digits = _digits(runs)
+
+    def cells(row: RunRow) -> Cells:
+        value = interval_text(row.accuracy, digits)
+        return (plain(row.run), arm_short(row.arm), share(row.awake), value)
+
+    results = tuple(cells(row) for row in compare_rows(runs))
+    facts = tuple(
+        (
+            plain(run.meta.name),
+            run.meta.status,
+            plain(run.meta.data.name),
+            plain(run.meta.model.name),
+            str(len(run.meta.seeds)),
+        )
+        for run in runs
+    )
+    return (
+        (("run", "arm", "weights left", "test accuracy"), *results),
+        (("run", "status", "data", "model", "seeds"), *facts),
+    )
+
+
+def _digits(runs: Sequence[RunData]) -> int:
+    return max((digits_for(run) for run in runs), default=1)
+
+
 def result_cells(run: RunData) -> tuple[Cells, ...]:
     """The table that fits the experiment of the run."""
     return lottery_cells(run) if run.meta.experiment == "lottery" else train_cells(run)
-
-
-def show_table(run: RunData) -> Table:
-    """The results of one run as a rich table, test accuracy in percent ± 95% interval."""
-    title = f"{plain(run.meta.name)} ({run.meta.status})"
-    return _table(title, result_cells(run), left=0)
-
-
-def compare_table(runs: Sequence[RunData]) -> Table:
-    """Several runs side by side as a rich table."""
-    return _table(f"{len(runs)} runs at their sparsest level", compare_cells(runs), left=5)
-
-
-def _table(title: str, cells: Sequence[Cells], left: int) -> Table:
-    """`left` columns of words come first; the rest are numbers. Text objects: no markup is read."""
-    table = Table(title=Text(title), title_justify="left")
-    for i, name in enumerate(cells[0]):
-        table.add_column(Text(name), justify="left" if i < left else "right")
-    for row in cells[1:]:
-        table.add_row(*(Text(cell) for cell in row))
-    return table

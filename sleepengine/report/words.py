@@ -18,6 +18,11 @@ _ARMS = {
     "dense": "dense network",
     "train": "network",
 }
+_SHORT = {
+    "reinit": "random reinit",
+    "random_reinit": "random reinit",
+    "dense": "dense",
+}
 # Characters that turn the direction of the text after them.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -57,17 +62,30 @@ def arm_name(arm: str) -> str:
     return _ARMS.get(arm, plain(arm).replace("_", " "))
 
 
+def arm_short(arm: str) -> str:
+    """The same in few letters, for the head of a narrow column.
+
+    >>> arm_short("random_reinit"), arm_short("random_mask")
+    ('random reinit', 'random mask')
+    """
+    return _SHORT.get(arm, arm_name(arm))
+
+
 def share(value: float) -> str:
     """A share of weights in percent, with more digits where few weights are left.
 
-    >>> share(1.0), share(0.512), share(0.0358), share(0.0042)
-    ('100%', '51.2%', '3.6%', '0.42%')
+    Only all weights are 100%, and only none are 0%.
+
+    >>> share(1.0), share(0.9996), share(0.512), share(0.0358), share(0.0042)
+    ('100%', '99.96%', '51.2%', '3.6%', '0.42%')
     """
     percent = 100.0 * value
     if not math.isfinite(percent):
         return MISSING
-    if percent >= 99.95 or percent <= 0.0:
+    if percent >= 100.0 or percent <= 0.0:
         digits = 0
+    elif percent >= 99.95:
+        percent, digits = min(percent, 99.99), 2
     elif percent >= 1.0:
         digits = 1
     else:  # two significant digits
@@ -116,6 +134,15 @@ def count(value: int) -> str:
     True
     """
     return f"{value:,}".replace(",", "\u202f")
+
+
+def moment(time: str) -> str:
+    """A time as run.json writes it, for people.
+
+    >>> moment("2025-03-01T10:00:00+00:00")
+    '2025-03-01 10:00:00 UTC'
+    """
+    return time.replace("T", " ").replace("+00:00", " UTC")
 
 
 def duration(seconds: float) -> str:

@@ -5,18 +5,11 @@ import pytest
 from sleepengine.report.charts import (
     accuracy_chart,
     compare_chart,
-    learning_charts,
     speed_chart,
     ticks,
-    training_charts,
 )
-from sleepengine.report.layer_charts import (
-    PlannedAction,
-    bars_chart,
-    layers_chart,
-    schedule_chart,
-    sparsity_chart,
-)
+from sleepengine.report.curve_charts import learning_charts, training_charts
+from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
 from sleepengine.report.run_data import RunData
 from sleepengine.report.series import average, final_layers, thin_out
 
@@ -123,22 +116,6 @@ def test_sparsity_and_the_actions(make_train):
     assert asleep == pytest.approx([0.0, 0.225, 0.45, 0.675, 0.9])
     assert marks == [200, 400, 600, 800]
     assert "at the end 90.0%; 4 actions" in plot.alt
-
-
-def test_schedule(make_run):
-    plan = [PlannedAction(s, "prune", s / 1000, {"fc": s / 900}) for s in (0, 450, 900)]
-    plan += [PlannedAction(s, "reset", None) for s in (300, 600)]
-    plot = schedule_chart(plan)
-    assert lines_of(plot)[:2] == [([0, 450, 900], [0.0, 0.45, 0.9]), ([300, 600], [0.09, 0.09])]
-    assert lines_of(plot, 1) == [([0, 450, 900], [0.0, 0.5, 1.0])]
-    assert plot.alt == (
-        "Planned schedule. prune: 3 times, steps 0 to 900, to 90.0% asleep; "
-        "reset: 2 times, steps 300 to 600."
-    )
-
-
-def test_an_empty_schedule():
-    assert schedule_chart([]).svg()
 
 
 def test_compare_draws_a_line_per_run_and_arm(make_run, make_train):

@@ -5,13 +5,8 @@ from rich.console import Console
 
 from sleepengine.report.rows import arms, best_step, compare_rows, level_rows
 from sleepengine.report.run_data import RunData
-from sleepengine.report.tables import (
-    compare_cells,
-    compare_table,
-    lottery_cells,
-    show_table,
-    train_cells,
-)
+from sleepengine.report.tables import compare_cells, lottery_cells, train_cells
+from sleepengine.report.terminal import compare_table, show_table
 
 
 def as_text(table) -> str:

@@ -10,7 +10,8 @@ from sleepengine.report.words import count, duration, interval_text, number, pla
     ("value", "text"),
     [
         (1.0, "100%"),
-        (0.9999, "100%"),
+        (0.9996, "99.96%"),
+        (0.99999, "99.99%"),
         (0.5, "50.0%"),
         (0.0358, "3.6%"),
         (0.0095, "0.95%"),
