@@ -86,7 +86,13 @@ class Conductor:
     def before_step(self) -> None:
         """Between backward and step: let scorers look, fire the rules that act there."""
         self.firing.forget_undo()
-        captured = self.enforcer.captured() or None
+        self.time.between = True
+        try:
+            self._act_before_step(self.enforcer.captured() or None)
+        finally:
+            self.time.between = False
+
+    def _act_before_step(self, captured: Mapping[str, Tensor] | None) -> None:
         if captured is not None:
             looking = [rule for rule in self.agenda.rules if observes_early(rule)]
             self.firing.observe([r for r in looking if self.agenda.observed(r, ahead=1)], captured)

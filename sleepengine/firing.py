@@ -132,10 +132,9 @@ class Firing:
             scorer = None if rule.who is None else rule.who.scorer
             if scorer is not None and scorer.accumulates and id(scorer) not in seen:
                 seen.add(id(scorer))
+                names, store = self._scope_of(rule), self._live.store
                 scorer.observe(
-                    self._gatherer.signals(
-                        rule, self._scope_of(rule), self._live.store, captured, self._time.iteration
-                    )
+                    self._gatherer.signals(rule, names, store, captured, self._time.step)
                 )
 
     # --- inside --------------------------------------------------------------------------------
@@ -151,9 +150,8 @@ class Firing:
             return Picked(Choice.empty())
         store = transaction.store
         names = self._scope_of(rule)
-        signals = self._gatherer.signals(
-            rule, names, store, captured, self._time.iteration, transaction.changed()
-        )
+        changed, step = transaction.changed(), self._time.step
+        signals = self._gatherer.signals(rule, names, store, captured, step, changed)
         clock = self._time.clock(rule.name)
         carry = carries.get(rule.name, 0.0)
         units = bound(rule, transaction.nodes)

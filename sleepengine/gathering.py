@@ -112,9 +112,14 @@ class Gatherer:
         return {name: point.weight(name) for name in names}
 
     def _moments(self, names: list[str]) -> dict[str, Tensor]:
-        """First moments as they live in the optimizers; zero before the first step."""
+        """First moments as they live in the optimizers; 0 where nothing trains, and at first."""
+        moments: dict[str, Tensor] = {}
         found = self._live.state.first_moments()
-        return {n: found.get(n, torch.zeros_like(self._live.params[n])).detach() for n in names}
+        for name in names:
+            moment = found.get(name, torch.zeros_like(self._live.params[name])).detach()
+            free = self._live.store.trainable(name)  # weight decay moves the moments of the frozen
+            moments[name] = moment if free is None else moment.masked_fill(~free, 0.0)
+        return moments
 
     def _parked(self, names: list[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}

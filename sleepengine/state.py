@@ -60,6 +60,7 @@ def _digest(engine: SleepEngine) -> list[str]:
 def of(engine: SleepEngine) -> dict[str, Any]:
     """Everything that the engine knows beside model and optimizer: plain values and tensors."""
     agenda, live = engine.conductor.agenda, engine.live
+    frozen = engine.enforcer.state_dict()["frozen_values"]
     return {
         "format": FORMAT,
         "rules": _digest(engine),
@@ -69,7 +70,7 @@ def of(engine: SleepEngine) -> dict[str, Any]:
         "nodes": live.nodes.store.state_dict(),
         "statistics": live.held.state_dict(),
         "parked": live.parked.state_dict(),
-        "frozen": engine.enforcer.state_dict(),
+        "frozen": {"frozen_values": {n: frozen[n] for n in live.store.names() if n in frozen}},
         "optimizer_state": live.state.state_dict(),
         "clock": engine.time.state_dict(),
         "looked": -1 if agenda.looked is None else agenda.looked,

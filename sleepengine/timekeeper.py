@@ -14,6 +14,7 @@ class Timekeeper:
 
     def __init__(self) -> None:
         self.iteration = 0
+        self.between = False  # a backward pass is done, and its step is not
         self.steps_per_epoch: int | None = None
         self.total_steps: int | None = None
         self._metrics: dict[str, tuple[tuple[int, float], ...]] = {}
@@ -30,6 +31,11 @@ class Timekeeper:
             events=self._events if ahead == 0 else frozenset(),
             last_fired=None if rule is None else self._last_fired.get(rule),
         )
+
+    @property
+    def step(self) -> int:
+        """Number of the step that the gradients at hand are of."""
+        return self.iteration + self.between
 
     @property
     def epoch(self) -> float | None:
