@@ -15,6 +15,7 @@ from sleepengine.compaction.plan import Plan
 from sleepengine.compaction.states import States
 from sleepengine.compaction.storage import put_storage
 from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.enforcement.watch_list import WatchList
 from sleepengine.errors import SetupError
 from sleepengine.masks import bits as packed
 from sleepengine.masks.store import MaskStore
@@ -45,6 +46,7 @@ class Shrunk:
         self._states = States(live, plan.params)
         self._sizes = [(one, getattr(one.module, one.attribute)) for one in plan.sizes]
         self._inactive: dict[str, Tensor] = {}
+        self._watched: WatchList | None = None
         self._held: dict[str, tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
@@ -73,7 +75,11 @@ class Shrunk:
             setattr(one.module, one.attribute, one.value)
         self._held = live.held.exchange(dict(_small_held(live.held.kept(), plan)))
         self._inactive = live.state.turn_to(_inactive(masks))
-        self._settle(masks)
+        watched = WatchList(masks, live.state.roster, self._enforcer.lean)
+        for name in masks.entries():
+            watched.sync(name)
+        self._watched = self._enforcer.turn_to(watched)
+        self._settle()
 
     @torch.no_grad()
     def expand(self) -> None:
@@ -95,7 +101,9 @@ class Shrunk:
         self._states.expand()
         live.held.exchange(self._held)
         live.state.turn_to(self._inactive)
-        self._settle(live.store)
+        if self._watched is not None:
+            self._enforcer.turn_to(self._watched)
+        self._settle()
 
     def full_value(self, tensor: Tensor) -> Tensor | None:
         """A copy of a cut parameter or buffer at full size, as it is now; None for any other."""
@@ -107,8 +115,7 @@ class Shrunk:
         cut.put(tensor.detach(), result)
         return result
 
-    def _settle(self, masks: MaskStore) -> None:
-        self._enforcer.turn_to(masks)
+    def _settle(self) -> None:
         for module in self.plan.modules:
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # one block of memory again, which CUDA wants

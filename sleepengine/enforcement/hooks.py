@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from sleepengine.enforcement.frozen_values import frozen_awake, read_frozen
+from sleepengine.enforcement.frozen_values import read_frozen
 from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.holding import HeldSteps
 from sleepengine.enforcement.leaks import Leak
@@ -53,7 +53,7 @@ class Enforcer:
         self._store = store
         self._state = state
         self._roster = state.roster
-        self._lean = lean
+        self.lean = lean
         self._always = mask_every_step
         self._buffers = buffers
         self._watched = WatchList(store, state.roster, lean)
@@ -121,27 +121,22 @@ class Enforcer:
         self._before = self._after = None
 
     def sync(self, names: Iterable[str] | None = None) -> None:
-        """Follow the store after it changed: hooks where something is inactive, and only there.
+        """Follow the store after `names` (None = all) changed: hooks only where entries are inactive.
 
         Newly frozen values are captured as they are in the parameters now. Write values first.
-
-        Args:
-            names: the parameters that changed; None = all.
         """
         for name in self._store.names() if names is None else names:
             self._watched.sync(name)
 
     def accept(self, names: Iterable[str]) -> None:
         """Values of these parameters were written on purpose: frozen ones are captured anew."""
-        for watched in self._watched.among(names):
-            watched.keep_frozen(frozen_awake(self._store, watched.name), anew=True)
-            watched.look()
+        self._watched.accept(names)
 
     def repair(self, names: Iterable[str] | None = None) -> None:
         """Write +0.0 over sleeping and kept values over frozen entries, now."""
         self._repair_buffers()
         for watched in self._watched.among(names):
-            watched.repair(lean=self._lean)
+            watched.repair(lean=self.lean)
             watched.look()
 
     def settle(self) -> None:
@@ -149,14 +144,18 @@ class Enforcer:
         self._watched.settle()
         self._repair_buffers()
 
-    def turn_to(self, store: MaskStore) -> None:
-        """Enforce the masks of another store, of the shapes that the parameters have now."""
-        self._watched.clear()
-        self._store = store
-        self._watched = WatchList(store, self._roster, self._lean)
+    def turn_to(self, watched: WatchList) -> WatchList:
+        """Enforce this list, for the shapes that the parameters have now; returns the one before.
+
+        What was written until now was written on purpose.
+        """
+        before, self._watched = self._watched, watched
+        self._store = watched.store
+        before.pause()
         if self.is_attached:
-            self._watched.register()
-        self.sync()
+            watched.register()
+        watched.look()
+        return before
 
     def mask_pending_gradients(self, names: Iterable[str] | None = None) -> None:
         """Mask gradients that wait for a step, after masks changed between backward and step."""
@@ -222,7 +221,7 @@ class Enforcer:
         if self._watched:
             for _, watched in self._watched.of(optimizer):
                 if watched.was_written():
-                    watched.repair(lean=self._lean)
+                    watched.repair(lean=self.lean)
                 watched.mask_gradient(self._always)
         self._repair_buffers()
         if self._before is not None:
@@ -257,4 +256,4 @@ class Enforcer:
             new = member.name in created
             asleep, frozen = groups[member.group]
             if asleep or frozen or new:
-                watched.repair(asleep=asleep or new, frozen=frozen or new, lean=self._lean)
+                watched.repair(asleep=asleep or new, frozen=frozen or new, lean=self.lean)

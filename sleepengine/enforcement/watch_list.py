@@ -43,6 +43,11 @@ class WatchList:
         return iter(list(self._watched.values()))
 
     @property
+    def store(self) -> MaskStore:
+        """The masks."""
+        return self._store
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the watched parameters."""
         return tuple(self._watched)
@@ -52,6 +57,23 @@ class WatchList:
         self._registers = True
         for watched in self:
             watched.register()
+
+    def accept(self, names: Iterable[str]) -> None:
+        """Values of these were written on purpose: frozen ones are captured anew."""
+        for watched in self.among(names):
+            watched.keep_frozen(frozen_awake(self._store, watched.name), anew=True)
+            watched.look()
+
+    def look(self) -> None:
+        """All values are as they should be now."""
+        for watched in self:
+            watched.look()
+
+    def pause(self) -> None:
+        """Remove every hook; masks and kept values stay for the next `register`."""
+        for watched in self:
+            watched.remove()
+        self._registers = False
 
     def clear(self) -> None:
         """Remove every hook and forget everything."""
@@ -131,7 +153,7 @@ class WatchList:
         """Entries that broke their mask, by parameter."""
         found = (
             find_leak(one.name, one.param, self._store.asleep_bits(one.name), one.frozen)
-            for one in self
+            for one in self.among(name for name in self._store.names() if name in self._watched)
         )
         return [leak for leak in found if leak is not None]
 
