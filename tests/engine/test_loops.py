@@ -218,6 +218,29 @@ def test_learning_rate_schedules_do_not_warn(schedule, engine_first, net, batch)
     assert optimizer.param_groups[0]["lr"] != 0.1
 
 
+def test_masks_that_change_inside_autocast_take_effect_at_once(net, batch):
+    """Autocast keeps low-precision copies of the weights until its block ends."""
+    model = net()
+    engine = SleepEngine(model, optim.SGD(model.parameters(), 0.1)).attach()
+    x = batch(0)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = model(x)
+        engine.sleep_weights("0")
+        engine.sleep_weights("2")
+        after = model(x)
+    assert not torch.equal(before, after)
+    assert torch.equal(after, model[2].bias.bfloat16().expand(8, 3))
+
+
+def test_a_change_between_forward_and_backward_is_an_error_of_autograd(net, batch):
+    model = net()
+    engine = SleepEngine(model, optim.SGD(model.parameters(), 0.1)).attach()
+    loss = mse_loss(model(batch(0)[0]), batch(0)[1])
+    engine.sleep_weights("2", (0, 0))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 # --- several optimizers, groups, tied weights -------------------------------------------------
 
 
