@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sleepengine.report.mask_results import story_of
 from sleepengine.report.rows import (
     LevelRow,
     accuracy_of,
@@ -20,7 +21,11 @@ def headline(run: RunData) -> tuple[str, ...]:
     """Sentences, the most important first; never empty."""
     if not run.results:
         return ("No network has been trained to the end yet.",)
-    body = _lottery(run) if run.meta.experiment == "lottery" else _train(run)
+    story = story_of(run)
+    if story is not None:
+        body = story.sentences(run)
+    else:
+        body = _lottery(run) if run.meta.experiment == "lottery" else _train(run)
     return (*body, *_spread(run), *_unfinished(run))
 
 

@@ -20,6 +20,7 @@ from sleepengine.report.curve_charts import learning_charts, training_charts
 from sleepengine.report.headline import headline
 from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
 from sleepengine.report.mask_pictures import Picture, pictures
+from sleepengine.report.mask_results import story_of
 from sleepengine.report.plots import Plot, png
 from sleepengine.report.rows import best_step, level_rows
 from sleepengine.report.run_data import RunData
@@ -84,6 +85,7 @@ def render_page(run: RunData) -> str:
             "facts": _facts(run),
             "table": cells,
             "caption": _caption(run),
+            "over": _over(run),
             "has_results": bool(run.results),
             "charts": _charts(run),
             "pictures": [_image(picture) for picture in pictures(run)],
@@ -137,8 +139,19 @@ def _sentences(run: RunData) -> tuple[str, ...]:
     return tuple(sentence.replace(" ± ", "\u00a0±\u00a0") for sentence in headline(run))
 
 
+def _over(run: RunData) -> str:
+    """What kind of experiment it is."""
+    story = story_of(run)
+    if story is not None:
+        return story.over
+    return "Lottery ticket experiment" if run.meta.experiment == "lottery" else "Training"
+
+
 def _caption(run: RunData) -> str:
     """How to read the table of results."""
+    story = story_of(run)
+    if story is not None:
+        return story.caption.replace(" ± ", "\u00a0±\u00a0")
     fixed = reference_text(run).replace(" ± ", "\u00a0±\u00a0")
     words = "Test accuracy in percent, mean ± 95% interval over the seeds."
     gaps = " Differences in points, seed by seed." if run.meta.experiment == "lottery" else ""
@@ -175,6 +188,10 @@ def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
 
 def _charts(run: RunData) -> dict[str, list[Chart]]:
     """Charts by section; a section without anything to show is an empty list."""
+    story = story_of(run)
+    if story is not None:
+        drawn = [_chart(accuracy_chart(run))] if story.by_level and run.results else []
+        return {"results": drawn, "curves": [], "layers": []}
     lottery = run.meta.experiment == "lottery"
     results: list[Plot] = []
     if lottery and run.results:

@@ -34,7 +34,7 @@ class Meta:
     """The content of `run.json`."""
 
     name: str
-    experiment: Literal["train", "lottery"]
+    experiment: Literal["train", "lottery", "mask_training", "supermask", "task_masks"]
     status: Literal["running", "finished", "interrupted", "failed"]
     started: str
     seconds: float
@@ -51,7 +51,12 @@ class Meta:
 
 @dataclass(frozen=True)
 class Result:
-    """One trained network. `awake` is the share of maskable weights awake at the end, 0 to 1."""
+    """One trained network. `awake` is the share of maskable weights awake at the end, 0 to 1.
+
+    The last four are of experiments with masks: accuracy on every task, the share that a task's
+    mask has in common with others, the accuracy on a task when it had just been learned, and
+    whether its outputs are still the same to the bit.
+    """
 
     arm: str
     seed: int
@@ -67,6 +72,10 @@ class Result:
     best_valid_accuracy: float | None
     steps: int
     seconds: float
+    tasks: Mapping[str, float | None] | None = None
+    shared: float | None = None
+    then_accuracy: float | None = None
+    unchanged: bool | None = None
 
 
 @dataclass(frozen=True)

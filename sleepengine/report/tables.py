@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sleepengine.report.mask_results import story_of
 from sleepengine.report.records import Result
 from sleepengine.report.rows import (
     LevelRow,
@@ -189,4 +190,7 @@ def _digits(runs: Sequence[RunData]) -> int:
 
 def result_cells(run: RunData) -> tuple[Cells, ...]:
     """The table that fits the experiment of the run."""
+    story = story_of(run)
+    if story is not None:
+        return story.cells(run)
     return lottery_cells(run) if run.meta.experiment == "lottery" else train_cells(run)

@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from sleepengine.report.mask_results import story_of
 from sleepengine.report.run_data import RunData
 from sleepengine.report.tables import (
     Cells,
@@ -108,6 +109,9 @@ class Fitted:
 def show_table(run: RunData) -> Fitted:
     """The results of one run, test accuracy in percent ± 95% interval."""
     title = f"{plain(run.meta.name)} ({run.meta.status})"
+    story = story_of(run)
+    if story is not None:
+        return Fitted([[Sheet(title, result_cells(run), (0,))]], (story.caption,))
     title += ": test accuracy in percent" if run.meta.experiment == "lottery" else ""
     ways = [[Sheet(title, result_cells(run))]]
     if run.meta.experiment == "lottery":
