@@ -187,7 +187,10 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"sleepengine.{name}")
     if name not in _HOME:
-        raise AttributeError(f"module 'sleepengine' has no attribute {name!r}")
+        from sleepengine.errors import did_you_mean
+
+        hint = "" if name.startswith("_") else f". {did_you_mean(name, __all__)}"
+        raise AttributeError(f"module 'sleepengine' has no attribute {name!r}{hint}")
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

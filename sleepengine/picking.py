@@ -100,6 +100,11 @@ def scores_of(
         return {n: signals.weights[n].new_zeros(()).expand(store.shape(n)) for n in names}
     with torch.no_grad():
         found = scorer.score(signals)
+    if not isinstance(found, Mapping):
+        raise SetupError(
+            f"rule {rule.name!r}: {scorer!r}.score() returned {type(found).__name__}, not "
+            "name -> scores"
+        )
     missing = [name for name in names if name not in found]
     if missing:
         raise SetupError(f"rule {rule.name!r}: {scorer!r} gave no scores for {missing[:5]}")

@@ -3,8 +3,15 @@
 import pytest
 from torch import eye, nn, optim
 
+import sleepengine as se
+from saliency import Scorer
 from schedules import once
 from sleepengine import Rule, SetupError, Sleep, SleepEngine, Who, by, mask_from_adjacency
+
+
+class Nothing(Scorer):
+    def score(self, signals):
+        pass
 
 
 def engine(rules=(), **options):
@@ -33,3 +40,13 @@ def test_a_wrong_layout_lists_the_valid_ones_once():
     with pytest.raises(SetupError) as told:
         mask_from_adjacency(eye(3), layout="rows")
     assert str(told.value).count("bipartite") == 1
+
+
+def test_a_scorer_without_scores():
+    with pytest.raises(SetupError, match=r"score\(\) returned NoneType"):
+        engine().fire(Rule(once("1it"), Who(Nothing(), amount=by(0.5)), Sleep()))
+
+
+def test_a_misspelled_public_name_offers_the_closest():
+    with pytest.raises(AttributeError, match="Did you mean 'Magnitude'"):
+        se.Magntude  # noqa: B018
