@@ -20,7 +20,6 @@ from torch import nn
 from sleepengine.learned.inference import masked
 from sleepengine.learned.logits import MaskLogits
 from sleepengine.masks.mask_sets import MaskSets
-from sleepengine.masks.store import MaskStore
 from sleepengine.pipeline import build_masks
 from sleepengine.pipeline.bundle import Data, Part
 from sleepengine.pipeline.config import Config
@@ -65,8 +64,6 @@ class MaskTrainingExperiment(Experiment):
         for name, data in {ALL: desk.parts.data, **stage.tasks}.items():
             job = Job(name, desk.job.seed)
             outcomes.append(stage.learned(job, data, sets))
-        store = MaskStore({name: p.shape for name, p in model.named_parameters()})
-        desk.folder.save_masks(desk.job, store)
         of_tasks = MaskSets()
         for name in names:
             of_tasks[name] = sets[name]
