@@ -8,6 +8,7 @@ from saliency.activation_requests import (
     OutputMoments,
     OutputZeros,
 )
+from saliency.activation_watch import ActivationWatch
 from saliency.activations import gather
 from saliency.anchored import AnchorMagnitude, MagnitudeIncrease
 from saliency.checks import BrokenContract, check_scorer
@@ -67,6 +68,7 @@ __all__ = [
     "APoZ",
     "ActivationRequest",
     "ActivationVariance",
+    "ActivationWatch",
     "AnchorMagnitude",
     "BatchGradients",
     "BrokenContract",

@@ -51,7 +51,7 @@ class ActivationScorer(Scorer):
     def score(self, signals: Signals) -> dict[str, Tensor]:
         """Scores from the mean so far, or from the step at hand."""
         return {
-            name: self.worth(name, w, self._means.of(name, signals.activations[name].to(w.device)))
+            name: self.worth(name, w, self._means.read("activations", name, signals))
             for name, w in signals.weights.items()
         }
 

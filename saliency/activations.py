@@ -46,7 +46,7 @@ def gather(
     {'weight': tensor([[ 1., 17.]])}
     """
     sums = {
-        name: _Sums(name, params[name], request, places)
+        name: LayerSums(name, params[name], request, places)
         for name, places in check(model, params, request).items()
     }
     seen = 0
@@ -97,7 +97,7 @@ def run_on_input(model: nn.Module, batch: Any) -> Any:
 
 
 @final
-class _Sums:
+class LayerSums:
     """Sums over positions of one parameter's statistic, per group of rows."""
 
     def __init__(
@@ -119,13 +119,14 @@ class _Sums:
                 return
             self._busy = True
             try:
-                self._take(place, args, kwargs, output)
+                self.take(place, args, kwargs, output)
             finally:
                 self._busy = False
 
         return place.watched.register_forward_hook(hook, with_kwargs=True)
 
-    def _take(self, place: Place, args: Any, kwargs: Any, output: Any) -> None:
+    def take(self, place: Place, args: Any, kwargs: Any, output: Any) -> None:
+        """Add up one forward of this place."""
         if self._request.of_outputs:
             self._add(0, place.outputs(output).unsqueeze(0))
             return
@@ -155,7 +156,7 @@ class _Sums:
 
 
 @contextmanager
-def _watched(sums: Iterable[_Sums]) -> Iterator[None]:
+def _watched(sums: Iterable[LayerSums]) -> Iterator[None]:
     handles: list[RemovableHandle] = []
     try:
         for one in sums:

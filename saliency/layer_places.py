@@ -29,6 +29,7 @@ class Place(ABC):
 
     groups: int = 1
     has_outputs: bool = True
+    reruns: bool = False  # whether `inputs` runs the module once more
 
     @property
     @abstractmethod
@@ -137,6 +138,7 @@ class AttentionOutput(Place):
     """The projection of the attended values, which no module is called for."""
 
     layer: nn.MultiheadAttention
+    reruns = True
 
     @property
     def watched(self) -> nn.Module:

@@ -83,7 +83,7 @@ class LayerwiseOBS(CompensatingScorer):
     def _problems(self, signals: Signals, name: str) -> Iterator[RowProblem]:
         """The rows of one weight; with a pattern, its groups lie side by side."""
         w, awake, owner = signals.weights[name], signals.awake.get(name), repr(self)
-        gram = self._means.of(name, signals.activations[name].to(w.device))
+        gram = self._means.read("activations", name, signals)
         columns = self._columns(name, w)
         for one in row_problems(owner, name, w, gram, awake, self.damp):
             yield RowProblem(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 
@@ -42,9 +43,14 @@ class Running:
                 f"{self._owner} remembers {name!r} with shape {tuple(value.shape)}, but it now "
                 f"has shape {tuple(like.shape)}. Call reset() to start anew."
             )
-        if value.device != like.device:
+        return self.held(name, like.device)
+
+    def held(self, name: str, device: torch.device) -> Tensor:
+        """The tensor of a name that was put, moved to the device."""
+        value = self._values[name]
+        if value.device != device:
             # A loaded state lies on the device it was saved from.
-            value = self._values[name] = value.to(like.device)
+            value = self._values[name] = value.to(device)
         return value
 
     def put(self, name: str, value: Tensor) -> None:

@@ -8,6 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from saliency.running import Running, check_keys
+from saliency.signals import Signals
 
 
 @final
@@ -43,6 +44,13 @@ class StepMeans:
         """The mean so far, or `now` if no step has observed this parameter."""
         mean = self._mean.get(name, like=now)
         return now if mean is None else mean
+
+    def read(self, need: str, name: str, signals: Signals) -> Tensor:
+        """The mean so far, for which this step may lack the signal, or else what this step has."""
+        device = signals.weights[name].device
+        if name in self._mean and not (signals.has(need) and name in signals.read(need)):
+            return self._mean.held(name, device)
+        return self.of(name, signals.read(need)[name].to(device))
 
     def reset(self) -> None:
         """Forget all steps."""

@@ -19,6 +19,11 @@ def reads_gradients(rule: Rule) -> bool:
     return rule.who is not None and "grads" in rule.who.needs and rule.who.batches is None
 
 
+def reads_passes(rule: Rule) -> bool:
+    """Whether the rule reads what flows through layers in the training loop itself."""
+    return rule.who is not None and "activations" in rule.who.needs and rule.who.batches is None
+
+
 def observes(rule: Rule) -> bool:
     """Whether the rule's scorer looks at steps between firings."""
     return rule.who is not None and rule.who.scorer is not None and rule.who.scorer.accumulates
@@ -120,20 +125,25 @@ class Agenda:
 
     def wants_gradients(self) -> bool:
         """Whether the coming backward pass must be watched."""
-        if any(reads_gradients(rule) for rule in self.waiting):
+        return any(reads_gradients(rule) and self._reads_next(rule) for rule in self.rules)
+
+    def wants_passes(self) -> list[Rule]:
+        """The rules for which the coming forward pass must be watched."""
+        return [rule for rule in self.rules if reads_passes(rule) and self._reads_next(rule)]
+
+    def _reads_next(self, rule: Rule) -> bool:
+        """Whether the rule acts on the coming step, or its scorer looks at it."""
+        if rule in self.waiting:
             return True
-        for rule in self.rules:
-            if not reads_gradients(rule):
+        ends = (self.window,) if self.window else range(1, _LONGEST + 1)
+        if observes(rule) and any(self.observed(rule, ahead) for ahead in ends):
+            return True
+        for ahead in range(1, (self.window or _LONGEST) + 1):
+            if self._next.get(rule.name, 0) > self.time.iteration + ahead:
                 continue
-            ends = (self.window,) if self.window else range(1, _LONGEST + 1)
-            if observes(rule) and any(self.observed(rule, ahead) for ahead in ends):
+            clock = self.time.clock(rule.name, ahead)
+            if rule.when.time_only and rule.at == "after_step" and rule.when(clock):
                 return True
-            for ahead in range(1, (self.window or _LONGEST) + 1):
-                if self._next.get(rule.name, 0) > self.time.iteration + ahead:
-                    continue
-                clock = self.time.clock(rule.name, ahead)
-                if rule.when.time_only and rule.at == "after_step" and rule.when(clock):
-                    return True
         return False
 
     def observed(self, rule: Rule, ahead: int = 0) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from schedules.time import Time
 from sleepengine.actions.live import Live
-from sleepengine.agenda import Agenda, observes_early, reads_gradients
+from sleepengine.agenda import Agenda, observes_early, reads_gradients, reads_passes
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.errors import SetupError
 from sleepengine.firing import Firing
@@ -62,6 +62,7 @@ class Conductor:
     def let_go(self) -> None:
         """Remove every hook; optimizer state holds its true values again."""
         self.firing.forget_undo()
+        self.firing.gatherer.stop()
         self.enforcer.detach()
         self.live.state.detach()
 
@@ -117,6 +118,9 @@ class Conductor:
         self.time.iteration += 1
         self._since_step += 1
         captured = (self.enforcer.captured() or None) if stepped else None
+        gatherer = self.firing.gatherer
+        if stepped:
+            gatherer.stop()
         self._keep_points()
         self.agenda.look()
         self._fire_ready(captured)
@@ -128,6 +132,7 @@ class Conductor:
                 if self.agenda.observed(rule)
                 and not observes_early(rule)
                 and (captured is not None or not reads_gradients(rule))
+                and (not reads_passes(rule) or gatherer.saw(rule))
             ]
             self.firing.observe(seen, captured)
             self._stepped = True
@@ -164,13 +169,15 @@ class Conductor:
         self._stepped = False
 
     def _plan(self) -> None:
-        """Keep the dense gradients of the coming backward passes if a rule will read them."""
+        """Watch the coming forward and backward passes if a rule will read them."""
         if self._armed:
             self.enforcer.disarm()
         self._armed = self.agenda.wants_gradients()
-        self.live.planned(self._armed)
+        watched = self.agenda.wants_passes()
+        self.live.planned(self._armed or bool(watched))
         if self._armed:
             self.enforcer.arm(self._scope)
+        self.firing.gatherer.watch([(rule, self.firing.scope_of(rule)) for rule in watched])
         self._seen = {n: (weakref.ref(grad), grad._version) for n, grad in self._gradients()}
 
     def _gradients(self) -> list[tuple[str, Tensor]]:

@@ -121,7 +121,7 @@ class SleepEngine(CompactCalls):
             self.live.store, self.live.state, lean=memory == "lean", buffers=self.live.held
         )
         self.journal = Journal({n: p.shape for n, p in self.live.params.items()}, keep=keep_records)
-        gatherer = Gatherer(self.live, data, loss_fn)
+        gatherer = Gatherer(self.live, data, loss_fn, model)
         setup.check(self.live, self.rules, self.scope, self._names, gatherer)
         kept = (self.journal, self._names, self.scope, undo)
         self.firing = WholeFiring(self.live, self.enforcer, self.time, gatherer, *kept)

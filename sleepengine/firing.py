@@ -46,9 +46,9 @@ class Firing:
         self._live = live
         self._enforcer = enforcer
         self._time = time
-        self._gatherer = gatherer
+        self.gatherer = gatherer
         self._journal = journal
-        self._scope_of = scope_of
+        self.scope_of = scope_of
         self._scope = scope  # shares in the journal are of these parameters
         self._undoes = undo
         self._pre_image: PreImage | None = None
@@ -132,10 +132,8 @@ class Firing:
             scorer = None if rule.who is None else rule.who.scorer
             if scorer is not None and scorer.accumulates and id(scorer) not in seen:
                 seen.add(id(scorer))
-                names, store = self._scope_of(rule), self._live.store
-                scorer.observe(
-                    self._gatherer.signals(rule, names, store, captured, self._time.step)
-                )
+                names, store = self.scope_of(rule), self._live.store
+                scorer.observe(self.gatherer.signals(rule, names, store, captured, self._time.step))
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -149,9 +147,9 @@ class Firing:
         if rule.who is None:
             return Picked(Choice.empty())
         store = transaction.store
-        names = self._scope_of(rule)
+        names = self.scope_of(rule)
         changed, step = transaction.changed(), self._time.step
-        signals = self._gatherer.signals(rule, names, store, captured, step, changed)
+        signals = self.gatherer.signals(rule, names, store, captured, step, changed)
         clock = self._time.clock(rule.name)
         carry = carries.get(rule.name, 0.0)
         units = bound(rule, transaction.nodes)
@@ -179,7 +177,7 @@ class Firing:
             self._put_back()
             raise
         both = (changes, transaction.node_changes)
-        tell_filters((*self.rules, *rules), self._scope_of, live, self._time.clock(), both, reset)
+        tell_filters((*self.rules, *rules), self.scope_of, live, self._time.clock(), both, reset)
         if name is not None:
             for kind, choice in changes._asdict().items():
                 if not choice.is_empty():

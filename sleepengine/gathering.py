@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from saliency import Signals
+from saliency import ActivationRequest, ActivationWatch, Signals
 from sleepengine.actions.live import Live
+from sleepengine.agenda import reads_passes
+from sleepengine.errors import SetupError
 from sleepengine.masks.store import MaskStore
 from sleepengine.probing import BatchLoss, Criterion, Probe
 from sleepengine.rule import Rule, Who
@@ -23,16 +25,22 @@ PROVIDED = frozenset(
 
 
 class Gatherer:
-    """Builds `Signals` for one rule: the union of what its scorer needs, and nothing else."""
+    """Builds `Signals` for one rule: the union of what its scorer needs, and nothing else.
+
+    outer: the model as the training loop calls it, with its wrappers.
+    """
 
     def __init__(
         self,
         live: Live,
         data: Iterable[Any] | None,
         loss_fn: Criterion | BatchLoss | None,
+        outer: nn.Module | None = None,
     ) -> None:
         self._live = live
         self._probe = Probe(live, data, loss_fn)
+        self._passes = ActivationWatch(live.model)
+        self._compiled = _compiled(live.model if outer is None else outer)
 
     def problems(self, rule: Rule, names: Sequence[str]) -> list[str]:
         """What is missing for the rule's scorer."""
@@ -43,7 +51,45 @@ class Gatherer:
             f"rule {rule.name!r}: {scorer} needs {need}, which cannot be gathered"
             for need in sorted(rule.who.needs - PROVIDED)
         ]
+        if reads_passes(rule) and self._compiled:
+            found.append(
+                f"rule {rule.name!r}: {scorer} looks at the training loop's own forward passes, "
+                "and compiled forward passes show nothing to look at: give Who(batches=4) or so"
+            )
         return found + self._probe.problems(rule, names)
+
+    def watch(self, rules: Iterable[tuple[Rule, Sequence[str]]]) -> None:
+        """See what flows through the layers of these parameters, for these rules, until `stop`."""
+        asked: dict[str, tuple[ActivationRequest, dict[str, Tensor]]] = {}
+        for rule, own in rules:
+            scorer = None if rule.who is None else rule.who.scorer
+            request = None if scorer is None else scorer.activations
+            if request is not None:
+                asked[rule.name] = request, {name: self._live.params[name] for name in own}
+        self._passes.start(asked)
+
+    def stop(self) -> None:
+        """See no more forward passes; what the last ones showed can still be read."""
+        self._passes.stop()
+
+    def saw(self, rule: Rule) -> bool:
+        """Whether a layer was run since `watch`."""
+        return self._passes.saw(rule.name)
+
+    def _passed(self, rule: Rule, names: list[str]) -> dict[str, Tensor]:
+        """What flowed through the layers since `watch`; nothing of layers that were not run.
+
+        Raises:
+            SetupError: there are several processes, and a layer was not run on this one.
+        """
+        found = self._passes.means(rule.name, names)
+        if self._live.ranks.several and len(found) < len(names):
+            missing = [name for name in names if name not in found]
+            raise SetupError(
+                f"rule {rule.name!r}: the layers of {missing[:5]} were not run on this process, so "
+                "that there is no mean over all processes: give Who(batches=4) or so"
+            )
+        return self._live.ranks.mean(found)
 
     def signals(
         self,
@@ -66,14 +112,20 @@ class Gatherer:
         scorer = None if who is None else who.scorer
         grads: dict[str, Tensor] | None = None
         if "grads" in needs and who is not None and who.batches is not None:
-            grads = self._probe.gradients(names, who.batches, step, changed)
+            with self._passes.paused():
+                grads = self._probe.gradients(names, who.batches, step, changed)
         elif "grads" in needs and captured is not None:
             # A parameter that took no part in this step has gradient zero.
             grads = {n: captured.get(n, torch.zeros_like(w)) for n, w in weights.items()}
         if grads is not None:
             grads = self._live.ranks.mean(grads)
         awake = {n: mask for n in names if (mask := store.awake(n)) is not None}
-        measured = {} if who is None else self._measured(who, names, step, changed)
+        measured: Mapping[str, Mapping[str, Tensor]] = {}
+        if who is not None and who.batches is not None:
+            with self._passes.paused():
+                measured = self._measured(who, who.batches, names, step, changed)
+        elif "activations" in needs and self.saw(rule):
+            measured = {"activations": self._passed(rule, names)}
         return Signals(
             weights=weights,
             grads=grads,
@@ -92,11 +144,16 @@ class Gatherer:
         )
 
     def _measured(
-        self, who: Who, names: list[str], step: int, changed: Mapping[str, Tensor]
+        self,
+        who: Who,
+        batches: int,
+        names: list[str],
+        step: int,
+        changed: Mapping[str, Tensor],
     ) -> dict[str, dict[str, Tensor]]:
         """What the scorer's requests give on batches of its own."""
-        scorer, batches, probe = who.scorer, who.batches, self._probe
-        if scorer is None or batches is None:
+        scorer, probe = who.scorer, self._probe
+        if scorer is None:
             return {}
         found: dict[str, dict[str, Tensor]] = {}
         if "activations" in who.needs and scorer.activations is not None:
@@ -130,3 +187,11 @@ class Gatherer:
                 self._live.parked[name].fill_into(value, asleep)
             found[name] = value
         return found
+
+
+def _compiled(model: nn.Module) -> bool:
+    """Whether the model or a part of it is compiled, by torch.compile or by its own compile()."""
+    return any(
+        "_orig_mod" in module._modules or module._compiled_call_impl is not None
+        for module in model.modules()
+    )

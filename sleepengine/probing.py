@@ -63,7 +63,9 @@ class Probe:
         for need in sorted(who.needs & set(_FROM_BATCHES)):
             said = f"rule {rule.name!r}: {scorer} reads {need}"
             if who.batches is None:
-                if need != "grads":
+                # Of the training loop, activations are there for scorers that look at its steps.
+                observed = need == "activations" and who.scorer.accumulates
+                if need != "grads" and not observed:
                     found.append(f"{said} of batches of its own: give Who(batches=4) or so")
                 continue
             if self._data is None:
