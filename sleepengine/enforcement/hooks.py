@@ -121,7 +121,7 @@ class Enforcer:
         self._before = self._after = None
 
     def sync(self, names: Iterable[str] | None = None) -> None:
-        """Follow the store after `names` (None = all) changed: hooks only where entries are inactive.
+        """Follow the store after `names` (None = all) changed; hooks only where something is idle.
 
         Newly frozen values are captured as they are in the parameters now. Write values first.
         """
