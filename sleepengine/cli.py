@@ -64,7 +64,7 @@ def run(
     overrides: Sequence[str],
     seeds: str | None,
     plugins: Sequence[str],
-    workers: int,
+    workers: int | None,
     quiet: bool,
     report: bool,
 ) -> None:
@@ -72,9 +72,9 @@ def run(
     from sleepengine import console
     from sleepengine.pipeline.config import load
     from sleepengine.pipeline.plugins import load_plugins
+    from sleepengine.pipeline.runner import Options
     from sleepengine.pipeline.running import default_folder
     from sleepengine.pipeline.running import run as running
-    from sleepengine.pipeline.runner import Options
 
     settings = [*overrides, *([] if seeds is None else [f"seeds=[{seeds}]"])]
     own = load_plugins(plugins)
@@ -89,7 +89,7 @@ def run(
             options=Options(progress=not quiet, workers=workers),
             plugin_names=plugins,
         )
-    console.finish(result, quiet=quiet, report=report)
+    console.finish(result, quiet=quiet, report=report, config=Path(config))
 
 
 @cli.command()

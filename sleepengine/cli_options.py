@@ -50,8 +50,9 @@ seeds_option = click.option("--seeds", metavar="0,1,2", help="Seeds instead of t
 workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    default=1,
-    help="Processes that train different seeds side by side (default: 1).",
+    default=None,
+    help="Processes that train different seeds side by side (default: one per core for long "
+    "runs, else 1; the results are the same).",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Only print the run folder.")
 report_option = click.option(

@@ -14,6 +14,7 @@ from sleepengine.errors import SetupError
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.plan import Plan
 from sleepengine.report.headline import headline
+from sleepengine.report.next_steps import next_steps
 from sleepengine.report.page import write_report
 from sleepengine.report.plan_tables import event_table, plan_words, tensor_table
 from sleepengine.report.run_data import RunData
@@ -41,16 +42,19 @@ def _say(words: str) -> None:
     _console().print(Text(words), soft_wrap=True)
 
 
-def finish(result: RunResult, *, quiet: bool, report: bool) -> None:
-    """The results, the folder, and the page."""
+def finish(result: RunResult, *, quiet: bool, report: bool, config: Path | None = None) -> None:
+    """The results, what they say, where all lies, and what to try next with the file `config`."""
     page = _page(result.folder) if report else None
     if quiet:
         _say(str(result.folder))
         return
     show_run(result.folder)
-    _say(f"run folder: {result.folder}")
+    _say("")
     if page is not None:
         _say(f"report: {page}")
+    _say(f"run folder: {result.folder}")
+    for words, command in next_steps(RunData.load(result.folder), config):
+        _say(f"{words}: {command}")
 
 
 def _page(folder: Path) -> Path | None:

@@ -71,7 +71,13 @@ def test_run_show_compare_report(
     printed = capsys.readouterr().out
     assert "tiny (finished)" in printed
     assert "40.1%" in printed  # 266 of 444 weights sleep
-    assert printed.splitlines()[-1] == f"report: {out}/report.html"
+    last = printed.splitlines()[-4:]
+    assert last[1:] == [
+        f"report: {out}/report.html",
+        f"run folder: {out}",
+        f"side by side with another run: sleepengine compare {out} OTHER_RUN",
+    ]
+    assert "over 2 seeds" in " ".join(printed.split())
     assert (out / "report.html").is_file()
     assert main(["show", str(out)]) == 0
     assert capsys.readouterr().out in printed
@@ -79,6 +85,25 @@ def test_run_show_compare_report(
     assert (tmp_path / "page.html").stat().st_size > 1000
     assert main(["compare", str(out), str(out), "--out", str(tmp_path / "two.html")]) == 0
     assert "2 runs" in capsys.readouterr().out
+
+
+def test_a_short_run_takes_one_process_and_any_number_gives_the_same(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sleepengine.pipeline import running
+
+    asked = []
+    monkeypatch.setattr(
+        running, "worth", lambda seeds, steps, cores: asked.append((seeds, steps)) or 1
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = ["run", str(config), "--seeds", "0,1", "--quiet", "--no-report", "--out"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    assert asked == [(2, 80)]  # two networks of 40 steps
+    assert main([*command, str(tmp_path / "two"), "--workers", "2"]) == 0
+    assert len(asked) == 1
+    for name in ("curves.jsonl", "journal.jsonl"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 
 def test_quiet_prints_the_folder_alone(
@@ -131,6 +156,26 @@ def test_plan_of_a_lottery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "5 networks of 10 steps" in printed
     assert "depends on the scores" in printed
     assert plot.read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_every_printed_line_fits_the_terminal(
+    width: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    path = tmp_path / "tickets.yaml"
+    arms = "arms: [ticket, random_reinit, random_mask, dense]"
+    path.write_text(LOTTERY.replace("arms: [ticket, random_mask]", arms))
+    assert main(["run", str(path), "--out", str(tmp_path / "r"), "--no-report", "--quiet"]) == 0
+    assert main(["plan", str(path)]) == 0
+    assert main(["show", str(tmp_path / "r")]) == 0
+    assert main(["compare", str(tmp_path / "r"), str(tmp_path / "r")]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert max(map(len, lines)) <= width
+    assert "…" not in "".join(lines)
 
 
 def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,17 +36,25 @@ class WorkerError(SleepError, RuntimeError):
 class Parallel:
     """Carries out one run in several processes; resumed by the same calls."""
 
-    def __init__(self, folder: RunFolder, options: Options, plugins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        options: Options,
+        plugins: Sequence[str],
+        networks: int | None = None,
+    ) -> None:
         self._folder = folder
         self._options = options
         self._plugins = plugins
+        self._networks_in_all = networks
         self._before = float(folder.meta["seconds"])
         self._began = time.perf_counter()
 
-    def begin(self, workers: int, data_folder: str | None) -> None:
-        """Make the parts, none of them begun."""
+    def begin(self, workers: int, data_folder: str | None, networks: int) -> None:
+        """Make the parts, none of them begun; `networks` is how many there will be in all."""
+        self._networks_in_all = networks
         seeds = self._folder.meta["seeds"]
-        state = {**empty_checkpoint(data_folder), "workers": workers}
+        state = {**empty_checkpoint(data_folder), "workers": workers, "networks": networks}
         self._folder.save_checkpoint(state)
         for number in range(min(workers, len(seeds))):
             meta = {**self._folder.meta, "seeds": seeds[number::workers]}
@@ -116,7 +124,9 @@ class Parallel:
         )
 
     def _networks(self) -> int:
-        return sum(part.counts()[Lines.RESULTS.value] for part in self._parts())
+        """Lines of results so far; some experiments write more than one for a network."""
+        lines = sum(part.counts()[Lines.RESULTS.value] for part in self._parts())
+        return lines if self._networks_in_all is None else min(lines, self._networks_in_all)
 
     def _put_together(self) -> None:
         """All lines in the order of the seeds, and the masks."""
@@ -138,6 +148,8 @@ class Parallel:
 
     def _bar(self) -> Any:
         return tqdm(
+            total=self._networks_in_all,
+            initial=self._networks(),
             unit="network",
             dynamic_ncols=True,
             disable=None if self._options.progress else True,

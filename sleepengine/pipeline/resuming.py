@@ -56,7 +56,7 @@ def resume(
     saved = folder.load_checkpoint()
     options = options or Options(progress=progress)
     if "workers" in saved:
-        return Parallel(folder, options, plugin_names).run()
+        return Parallel(folder, options, plugin_names, saved.get("networks")).run()
     place = saved["data_folder"] if data_folder is None else str(Path(data_folder).absolute())
     config = load(folder.path / CONFIG, plugins=plugins)
     given = Given(model, data, loss_fn, optimizer)

@@ -47,13 +47,13 @@ class Options:
     progress: whether a bar is drawn (only on a terminal). save_seconds: time between two
     checkpoints inside a training; 0 saves after every step. threads: of PyTorch; small networks are
     fastest with one, and sums in another order would end in other bits. workers: processes that
-    train different seeds side by side.
+    train different seeds side by side; None = as many as the run is worth (see `worker_count`).
     """
 
     progress: bool = True
     save_seconds: float = SAVE_SECONDS
     threads: int = 1
-    workers: int = 1
+    workers: int | None = 1
 
 
 @final

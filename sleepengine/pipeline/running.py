@@ -12,7 +12,7 @@ from sleepengine.pipeline.build import level_rules
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config, load
 from sleepengine.pipeline.evaluate import LossFn
-from sleepengine.pipeline.experiments import check_parts, runner_of
+from sleepengine.pipeline.experiments import check_parts, networks_of, runner_of
 from sleepengine.pipeline.header import header
 from sleepengine.pipeline.jobs import RANDOM_REINIT
 from sleepengine.pipeline.network import Network, make
@@ -23,6 +23,7 @@ from sleepengine.pipeline.run_folder import RunFolder
 from sleepengine.pipeline.runner import Options
 from sleepengine.pipeline.session import now
 from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline.worker_count import cores, worth
 
 
 def run(
@@ -76,10 +77,14 @@ def run(
     target = default_folder(config.name) if out is None else Path(out)
     run_folder = RunFolder.create(target, config.text, header(parts, network, now()))
     place = None if folder is None else str(folder.absolute())
-    if options.workers == 1 or len(config.seeds) == 1:
+    workers = options.workers
+    if workers is None:
+        steps = networks_of(parts) * parts.total_steps
+        workers = worth(len(config.seeds), steps, cores())
+    if workers == 1 or len(config.seeds) == 1:
         return runner_of(parts, run_folder, options, place).run()
     together = Parallel(run_folder, options, plugin_names)
-    together.begin(options.workers, place)
+    together.begin(workers, place, networks_of(parts))
     return together.run()
 
 
@@ -96,10 +101,10 @@ def check_workers(
     Raises:
         SetupError: there is more, or no worker at all.
     """
-    if options.workers < 1:
+    if options.workers is not None and options.workers < 1:
         raise SetupError(f"workers={options.workers}: at least 1 is needed")
     own = plugins not in (None, Plugins()) and not plugin_names
-    if options.workers > 1 and (given != Given() or own):
+    if options.workers != 1 and (given != Given() or own):
         raise SetupError(
             f"workers={options.workers} needs everything by name: model=, data=, loss_fn= and "
             "optimizer= cannot be handed to another process; use plug-in modules, or workers=1"

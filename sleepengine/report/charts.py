@@ -11,8 +11,10 @@ from sleepengine.report.plots import COLOURS, MARKERS, MUTED, STYLES, Pen, Plot,
 from sleepengine.report.rows import (
     Reading,
     accuracy_of,
+    arms,
     best_step,
     compared,
+    labels,
     level_rows,
     reference,
 )
@@ -36,18 +38,28 @@ class Line:
     flat: bool = False
 
 
-def lines_of(run: RunData, reading: Reading, prefix: str = "") -> tuple[Line, ...]:
-    """One line per arm of a run; the reference arm last."""
+def lines_of(run: RunData, reading: Reading, label: str = "") -> tuple[Line, ...]:
+    """One line per arm of a run, the reference arm last; `label` stands before the arm, if any.
+
+    A run with one arm needs no more than its label.
+    """
     rows = level_rows(run, reading)
+    alone = len(arms(run)) == 1
+
+    def named(arm: str) -> str:
+        if not label:
+            return arm_name(arm)
+        return label if alone else f"{label}: {arm_name(arm)}"
+
     lines = []
     for arm in compared(run):
         mine = [row for row in rows if arm in row.cells]
         places = tuple(row.shares[arm] for row in mine)
-        lines.append(Line(prefix + arm_name(arm), places, tuple(row.cells[arm] for row in mine)))
+        lines.append(Line(named(arm), places, tuple(row.cells[arm] for row in mine)))
     fixed = reference(run)
     if fixed is not None and rows and fixed in rows[0].cells:
         value = rows[0].cells[fixed]
-        lines.append(Line(prefix + arm_name(fixed), (1.0,), (value,), flat=True))
+        lines.append(Line(named(fixed), (1.0,), (value,), flat=True))
     return tuple(line for line in lines if line.values)
 
 
@@ -76,14 +88,18 @@ def _ceiling(run: RunData) -> str:
 def compare_chart(runs: Sequence[RunData]) -> Plot:
     """Test accuracy against weights left, one line per run and arm."""
     lines = [
-        line for run in runs for line in lines_of(run, accuracy_of, f"{short(run.meta.name)}: ")
+        line
+        for run, label in zip(runs, labels(runs), strict=True)
+        for line in lines_of(run, accuracy_of, short(label, 40))
     ]
     return against_weights(lines, "compare", "Test accuracy", _spread(lines), percent=True)
 
 
 def _spread(lines: Sequence[Line]) -> str:
     if any(value.half_width is not None for line in lines for value in line.values):
-        return "Lines are means over the seeds, bands their 95% intervals."
+        points = any(len(line.awake) == 1 and not line.flat for line in lines)
+        spread = "bands and bars" if points else "bands"
+        return f"Means over the seeds, {spread} their 95% intervals."
     return "One seed, so there are no intervals."
 
 
@@ -136,6 +152,24 @@ def _flat(axes: Any, line: Line, i: int) -> Any:
     return axes.axhline(value.mean, color=MUTED, linestyle=style, linewidth=1.2)
 
 
+def _point(axes: Any, line: Line, colour: str, marker: str) -> Any:
+    """A line of one point: an open mark, so that others show through, and its interval."""
+    (value,) = line.values
+    axes.vlines(line.awake, value.low, value.high, color=colour, linewidth=1.2, alpha=0.6)
+    (handle,) = axes.plot(
+        line.awake,
+        [value.mean],
+        color=colour,
+        linestyle="none",
+        marker=marker,
+        markersize=7.5,
+        markerfacecolor="none",
+        markeredgewidth=1.6,
+        clip_on=False,
+    )
+    return handle
+
+
 def _band(axes: Any, line: Line, i: int) -> Any:
     colour = COLOURS[i % len(COLOURS)]
     axes.fill_between(
@@ -147,7 +181,10 @@ def _band(axes: Any, line: Line, i: int) -> Any:
         linewidth=0,
     )
     means = [value.mean for value in line.values]
-    marker = MARKERS[i % len(MARKERS)]
+    # Colours come again after the last; the marks are then shifted by one.
+    marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+    if len(line.awake) == 1:
+        return _point(axes, line, colour, marker)
     style = STYLES[i // len(COLOURS) % len(STYLES)]
     (handle,) = axes.plot(
         line.awake, means, color=colour, linestyle=style, marker=marker, clip_on=False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sleepengine.report.mask_results import story_of
 from sleepengine.report.rows import (
     LevelRow,
@@ -56,8 +58,8 @@ def _lottery(run: RunData) -> tuple[str, ...]:
     sentence = f"At {share(last.awake)} of the weights {reached}{_whole(run, first, rows, last)}."
     fixed = reference(run)
     against = others if fixed is None or last.level == 0 else [*others, fixed]
-    gaps = [_gap(run, first, arm, last) for arm in against if arm in last.differences]
-    return (sentence, *_smallest(run, first, rows), *gaps)
+    gaps = {arm: last.differences[arm] for arm in against if arm in last.differences}
+    return (sentence, *_smallest(run, first, rows), *_gaps(run, first, gaps, last))
 
 
 def _reached(run: RunData, row: LevelRow, arm: str) -> str:
@@ -79,23 +81,38 @@ def _whole(run: RunData, first: str, rows: list[LevelRow], last: LevelRow) -> st
     return ""
 
 
-def _gap(run: RunData, first: str, other: str, row: LevelRow) -> str:
-    gap = row.differences[other]
-    start = f"Seed by seed at {share(row.awake)}, {arm_name(first)} minus {arm_name(other)} is "
-    points = f"{interval_text(gap, digits_for(run), signed=True)} points"
-    if gap.half_width is None:
-        return f"{start}{points} (one seed, so nothing is said about chance)."
-    clear = gap.low > 0.0 or gap.high < 0.0
-    verdict = "the interval leaves out zero" if clear else "the interval includes zero"
-    return f"{start}{points}: {verdict}."
+def _gaps(run: RunData, first: str, gaps: Mapping[str, Interval], row: LevelRow) -> tuple[str, ...]:
+    """All differences in one sentence, with a word on what chance may have done."""
+    if not gaps:
+        return ()
+    digits = digits_for(run)
+    points = [
+        f"minus {arm_name(arm)} {'' if i else 'is '}{interval_text(gap, digits, signed=True)}"
+        + ("" if i else " points")
+        for i, (arm, gap) in enumerate(gaps.items())
+    ]
+    start = f"Seed by seed at {share(row.awake)}, {arm_name(first)} {', '.join(points)}"
+    if all(gap.half_width is None for gap in gaps.values()):
+        return (f"{start} (one seed, so nothing is said about chance).",)
+    around = [arm_name(arm) for arm, gap in gaps.items() if gap.low <= 0.0 <= gap.high]
+    if len(gaps) == 1:
+        verdict = "the interval includes zero" if around else "the interval leaves out zero"
+    elif around:
+        some = "the interval of" if len(around) == 1 else "the intervals of"
+        verdict = (
+            f"{some} {' and '.join(around)} {'includes' if len(around) == 1 else 'include'} zero"
+        )
+    else:
+        verdict = "every interval leaves out zero"
+    return (f"{start}: {verdict}.",)
 
 
 def _smallest(run: RunData, first: str, rows: list[LevelRow]) -> tuple[str, ...]:
     """The sparsest level down to which the first arm is never measurably below the whole network.
 
-    The whole network is the reference arm, else the first arm at level 0.
+    The whole network is the reference arm, else the first arm at level 0. One seed says nothing.
     """
-    if rows[0].level != 0:
+    if rows[0].level != 0 or len({result.seed for result in run.results}) == 1:
         return ()
     dense = by_seed(run, reference(run) or first, 0, accuracy_of)
     best = rows[0]

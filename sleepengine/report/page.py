@@ -22,7 +22,7 @@ from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_c
 from sleepengine.report.mask_pictures import Picture, pictures
 from sleepengine.report.mask_results import story_of
 from sleepengine.report.plots import Plot, png
-from sleepengine.report.rows import best_step, level_rows
+from sleepengine.report.rows import best_step, labels, level_rows
 from sleepengine.report.run_data import RunData
 from sleepengine.report.tables import Cells, compare_cells, reference_text, result_cells
 from sleepengine.report.words import arm_name, count, duration, moment, plain, share
@@ -102,7 +102,10 @@ def render_compare(runs: Sequence[RunData]) -> str:
     """The page of several runs."""
     drawn = [_chart(compare_chart(runs))] if any(run.results for run in runs) else []
     title = f"{len(runs)} runs compared"
-    stories = [(plain(run.meta.name), run.meta.status, _sentences(run)) for run in runs]
+    stories = [
+        (plain(label), run.meta.status, _sentences(run))
+        for run, label in zip(runs, labels(runs), strict=True)
+    ]
     return _render(
         "compare.html.j2",
         {"title": title, "table": compare_cells(runs), "charts": drawn, "stories": stories},

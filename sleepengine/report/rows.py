@@ -138,14 +138,29 @@ def _level_row(run: RunData, level: int, reading: Reading) -> LevelRow:
 
 def compare_rows(runs: Sequence[RunData]) -> tuple[RunRow, ...]:
     """One row per run and arm, at the sparsest level of the arm; runs without results have none."""
-    return tuple(_run_row(run, arm) for run in runs for arm in arms(run))
+    named = zip(runs, labels(runs), strict=True)
+    return tuple(_run_row(run, label, arm) for run, label in named for arm in arms(run))
 
 
-def _run_row(run: RunData, arm: str) -> RunRow:
+def labels(runs: Sequence[RunData]) -> tuple[str, ...]:
+    """A name for each run; those with the same name are told apart by their folders."""
+    names = [run.meta.name for run in runs]
+    folders = [run.path.absolute().name for run in runs]
+    shown = [
+        name if names.count(name) == 1 else f"{name} ({folder})"
+        for name, folder in zip(names, folders, strict=True)
+    ]
+    return tuple(
+        label if shown.count(label) == 1 else f"{run.meta.name} ({run.path})"
+        for label, run in zip(shown, runs, strict=True)
+    )
+
+
+def _run_row(run: RunData, label: str, arm: str) -> RunRow:
     level = max((result.level for result in run.results if result.arm == arm), default=0)
     values = list(by_seed(run, arm, level, accuracy_of).values())
     return RunRow(
-        run=run.meta.name,
+        run=label,
         experiment=run.meta.experiment,
         status=run.meta.status,
         data=run.meta.data.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from sleepengine.errors import FileError
 from sleepengine.report.records import CurvePoint, JournalLine, MaskFile, Meta, Result
 
+T = TypeVar("T")
+L = TypeVar("L", Result, CurvePoint, JournalLine)
 FORMAT = 1
 _MASK_FILE = re.compile(r"(?P<arm>.+)-s(?P<seed>\d+)-l(?P<level>\d+)\.masks")
 
@@ -39,7 +41,8 @@ class RunData:
         """Read the folder `path`.
 
         A run that is not finished may lack files, and may end in a line cut short: such a line is
-        left out. Everything else that is missing or damaged is an error.
+        left out. While worker processes train, the lines are those of their parts. Everything else
+        that is missing or damaged is an error.
 
         Raises:
             FileError: no such folder, a file missing or unreadable, a line damaged (file:line),
@@ -50,6 +53,9 @@ class RunData:
             raise FileError(f"{folder}: no such run folder; give the folder that holds run.json.")
         meta = _meta(folder / "run.json")
         ended = meta.status == "finished"
+        parts = [] if ended else sorted((folder / "parts").glob("[0-9]*"))
+        if parts:
+            return _together(folder, meta, [cls.load(part) for part in parts])
         results = _lines(folder / "results.jsonl", _RESULT, whole=ended, required=ended)
         _refuse_twins(folder / "results.jsonl", results)
         return cls(
@@ -63,7 +69,27 @@ class RunData:
         )
 
 
-T = TypeVar("T")
+def _together(folder: Path, meta: Meta, parts: Sequence[RunData]) -> RunData:
+    """The parts of a run in the order of its seeds, as it will write them at its end."""
+    order = {seed: place for place, seed in enumerate(meta.seeds)}
+
+    def sort(lines: Iterable[L]) -> tuple[L, ...]:
+        return tuple(sorted(lines, key=lambda line: order.get(line.seed, len(order))))
+
+    return RunData(
+        path=folder,
+        meta=meta,
+        config=_text(folder / "config.yaml"),
+        results=sort(line for part in parts for line in part.results),
+        curves=sort(line for part in parts for line in part.curves),
+        journal=sort(line for part in parts for line in part.journal),
+        masks=tuple(
+            sorted(
+                (file for part in parts for file in part.masks),
+                key=lambda file: (file.arm, file.seed, file.level),
+            )
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sleepengine.report.rows import (
     by_seed,
     compare_rows,
     compared,
+    labels,
     level_rows,
     reference,
 )
@@ -170,13 +171,13 @@ def short_compare_cells(
     results = tuple(cells(row) for row in compare_rows(runs))
     facts = tuple(
         (
-            plain(run.meta.name),
+            plain(label),
             run.meta.status,
             plain(run.meta.data.name),
             plain(run.meta.model.name),
-            str(len(run.meta.seeds)),
+            str(len({result.seed for result in run.results})),
         )
-        for run in runs
+        for run, label in zip(runs, labels(runs), strict=True)
     )
     return (
         (("run", "arm", "weights left", "test accuracy"), *results),

@@ -43,9 +43,9 @@ class Sheet:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Letters that each column needs; words of the header may stand one below the other."""
+        """Letters that each column needs; its header may take two lines."""
         header, *rows = self.cells
-        heads = (max(map(cell_len, name.split()), default=0) for name in header)
+        heads = map(_head_width, header)
         return tuple(
             max([head, *(cell_len(row[i]) for row in rows)]) for i, head in enumerate(heads)
         )
@@ -104,6 +104,13 @@ class Fitted:
             if sheet.note:
                 yield Text(sheet.note)
         yield from (Text(note) for note in self.notes)
+
+
+def _head_width(name: str) -> int:
+    """Letters that a header needs when it is parted once, where that helps most."""
+    words = name.split()
+    ways = ((" ".join(words[:k]), " ".join(words[k:])) for k in range(1, len(words) + 1))
+    return min((max(map(cell_len, lines)) for lines in ways), default=0)
 
 
 def show_table(run: RunData) -> Fitted:

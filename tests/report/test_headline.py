@@ -78,3 +78,29 @@ def test_no_accuracy_at_all(make_run, make_train):
         blank = replace(run, results=tuple(replace(r, test_accuracy=None) for r in run.results))
         text = headline(blank)[0]
         assert "No network has a test accuracy" in text or "an unknown accuracy" in text
+
+
+def three_arms(make_run, mask):
+    run = RunData.load(
+        make_run(levels=1, arms=("ticket", "reinit", "random_mask"), test_examples=500)
+    )
+    table = {"ticket": [[0.97, 0.98, 0.99]], "reinit": [[0.95, 0.96, 0.97]], "random_mask": [mask]}
+    return headline(given(run, table))
+
+
+def test_all_differences_stand_in_one_sentence(make_run):
+    start = (
+        "Seed by seed at 100%, ticket minus random re-initialisation is +2.0 ± 0.0 points, "
+        "minus random mask "
+    )
+    assert three_arms(make_run, [0.93, 0.94, 0.95])[1] == (
+        f"{start}+4.0 ± 0.0: every interval leaves out zero."
+    )
+    assert three_arms(make_run, [0.99, 0.98, 0.97])[1] == (
+        f"{start}0.0 ± 5.0: the interval of random mask includes zero."
+    )
+
+
+def test_one_seed_is_never_said_to_be_measurably_anything(make_run):
+    sentences = headline(RunData.load(make_run(levels=4, seeds=(0,))))
+    assert not any("measurably" in sentence for sentence in sentences)

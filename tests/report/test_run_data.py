@@ -161,3 +161,32 @@ def test_mask_files_are_not_opened_by_load(make_run):
     (path / "masks" / "odd-s1-name-s12-l3.masks").write_bytes(b"not masks")
     found = RunData.load(path).masks[0]
     assert (found.arm, found.seed, found.level) == ("odd-s1-name", 12, 3)
+
+
+def in_parts(make_run, status):
+    """A run of seeds 3 and 4 whose workers have written one seed each, the second less far."""
+    path = make_run(seeds=(3, 4), levels=2, stop_after=0, status=status)
+    for number, (seed, done) in enumerate([(4, 4), (3, 2)]):
+        part = make_run(seeds=(seed,), levels=2, status="interrupted", stop_after=done, masks=True)
+        (path / "parts").mkdir(exist_ok=True)
+        part.rename(path / "parts" / str(number))
+    return path
+
+
+def test_while_workers_train_the_lines_are_those_of_their_parts(make_run):
+    run = RunData.load(in_parts(make_run, "interrupted"))
+    assert [(r.seed, r.level, r.arm) for r in run.results] == [
+        (3, 0, "ticket"),
+        (3, 0, "reinit"),
+        (4, 0, "ticket"),
+        (4, 0, "reinit"),
+        (4, 1, "ticket"),
+        (4, 1, "reinit"),
+    ]
+    assert (len(run.curves), len(run.journal), len(run.masks)) == (30, 6, 6)
+    assert run.meta.status == "interrupted"
+    assert run.meta.seeds == (3, 4)
+
+
+def test_a_finished_run_has_no_parts(make_run):
+    assert RunData.load(in_parts(make_run, "finished")).results == ()

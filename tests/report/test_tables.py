@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sleepengine.report.rows import arms, best_step, compare_rows, level_rows
+from sleepengine.report.rows import arms, best_step, compare_rows, labels, level_rows
 from sleepengine.report.run_data import RunData
 from sleepengine.report.tables import compare_cells, lottery_cells, train_cells
 from sleepengine.report.terminal import compare_table, show_table
@@ -118,3 +118,20 @@ def test_names_are_text_not_markup(make_run):
     assert "[red]x[/red]?[31m" in shown
     assert "[bold]a" in shown
     assert "\x1b[31m" not in shown
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_folders(make_run, make_train, tmp_path):
+    from dataclasses import replace
+
+    one, two, other = (RunData.load(path) for path in (make_run(), make_run(), make_train()))
+    assert labels([one, two, other]) == (
+        "digits lottery (run0)",
+        "digits lottery (run1)",
+        "gradual",
+    )
+    twin = replace(two, path=tmp_path / "elsewhere" / "run0")
+    assert labels([one, twin]) == (
+        f"digits lottery ({one.path})",
+        f"digits lottery ({twin.path})",
+    )
+    assert {row.run for row in compare_rows([one, two])} == set(labels([one, two]))
