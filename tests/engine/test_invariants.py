@@ -332,6 +332,25 @@ class Pair:
         self.engine.check()
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "RMSprop", "Adamax"])
+def test_frozen_weights_that_fall_asleep_rest(kind, net, train, words):
+    """Weight decay has moved the momentum of a frozen weight; asleep it must not move by it."""
+    model = net()
+    optimizer = OPTIMIZERS[kind](model.parameters())
+    engine = SleepEngine(model, optimizer, park_state="all").attach()
+    train(model, optimizer, 1)
+    seconds = {k: v.clone() for k, v in optimizer.state[model[0].weight].items() if k in SECOND}
+    engine.freeze_weights("0")
+    train(model, optimizer, 3)
+    engine.sleep_weights("0")  # nothing stays to be repaired after the step
+    train(model, optimizer, 2)
+    assert int(words(model[0].weight).count_nonzero()) == 0
+    engine.thaw_weights("0")
+    engine.wake_weights("0")  # the second moments are those of the moment of freezing
+    for key, value in seconds.items():
+        assert torch.equal(optimizer.state[model[0].weight][key], value)
+
+
 SEEDS = st.integers(0, 999)
 STEPS = st.tuples(st.sampled_from(["step", "accumulated", "backward", "no gradient"]), SEEDS)
 CHANGES = st.tuples(st.sampled_from(["sleep", "wake", "freeze", "thaw"]), SEEDS)

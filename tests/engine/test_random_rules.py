@@ -170,9 +170,9 @@ class Session:
 @pytest.mark.parametrize("seed", range(EXAMPLES))
 def test_resumed_and_under_ignite(seed, net, batch, difference, through_file):
     whole = Session(seed, net)
-    whole.engine.attach()
-    checkpoints = [through_file(whole.saved())]
     try:
+        whole.engine.attach()
+        checkpoints = [through_file(whole.saved())]
         for _ in whole.plain(batch):
             checkpoints.append(through_file(whole.saved()))
     except ScheduleError:  # a share of something that is not there
