@@ -12,6 +12,7 @@ from saliency import (
     APoZ,
     ExactOBS,
     GraSP,
+    HessianGradient,
     InputMoment,
     Magnitude,
     Scorer,
@@ -189,7 +190,7 @@ def test_batches_of_another_kind(net, data):
     loss = BatchLoss(lambda model, b: nn.functional.mse_loss(model(b["x"]), b["y"]))
     masks = []
     for batches, loss_fn in ((data, nn.MSELoss()), (given, loss)):
-        for scorer in (Wanda(), GraSP()):
+        for scorer in (Wanda(), GraSP(HessianGradient())):
             model = net()
             rule = Rule(once("0it"), Who(scorer, amount=to(0.5), batches=4), Sleep())
             SleepEngine(model, None, [rule], data=batches, loss_fn=loss_fn).attach().detach()

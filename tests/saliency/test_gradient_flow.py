@@ -171,3 +171,23 @@ def test_the_steps_of_synflow():
 def test_wrong_steps(arguments, error, said):
     with pytest.raises(error, match=said):
         synaptic_flow_steps(*arguments)
+
+
+def test_the_temperature_divides_the_outputs():
+    model, batches = mlp(3, 4, 2), data(64)
+    cooled = problem_of(model, batches, None, lambda out, y: nn.functional.mse_loss(out / 200, y))
+    expected = HessianGradient()(cooled)
+    found = GraSP().curvature(problem_of(model, batches))
+    for name, product in expected.items():
+        torch.testing.assert_close(found[name], product)
+
+
+def test_the_temperature_needs_a_loss_of_outputs():
+    model, batches = mlp(3, 4, 2), data(8)
+    params = dict(model.named_parameters())
+    problem = Problem(model, params, batches, batch_loss=lambda m, b: m(b[0]).square().mean())
+    HessianGradient()(problem)
+    with pytest.raises(ValueError, match=r"loss of \(model, batch\) use GraSP\(HessianGradient"):
+        GraSP().curvature(problem)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        HessianGradient(temperature=0.0)

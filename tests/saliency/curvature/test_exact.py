@@ -192,3 +192,19 @@ def test_the_short_way_of_linear_layers_is_the_same_sum(make_problem):
     slow = sum_of_squares("slow", GaussNewtonColumns(), problem)
     close(flat(found), flat(slow))
     assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.Conv1d], ids=lambda kind: kind.__name__)
+def test_samples_that_are_fitted_all_too_well_are_convex_too(kind):
+    """The softmax of a margin of 20 has a Hessian of 1e-9, less than float32 rounds to."""
+    torch.manual_seed(0)
+    layer = kind(4, 10) if kind is nn.Linear else nn.Sequential(nn.Conv1d(4, 10, 1), nn.Flatten())
+    x = torch.randn(64, 4) if kind is nn.Linear else torch.randn(64, 4, 1)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.mul_(40)
+    y = layer(x).argmax(1)
+    params = {n: p for n, p in layer.named_parameters() if n.endswith("weight")}
+    problem = Problem(layer, params, [(x, y)], nn.functional.cross_entropy)
+    found = GaussNewtonDiagonal()(problem)
+    assert all(bool((g >= 0).all()) for g in found.values())
