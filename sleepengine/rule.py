@@ -26,8 +26,9 @@ class Who:
         lowest index goes first (with `by(1.0)`: everything).
     params: names or patterns of parameters; None = the engine's scope.
     where: filters that must all hold for a weight to be eligible, such as `older_than("100it")`.
-    batches: None reads the gradients of the training loop itself; a number k takes k batches of
-        the engine's `data` through its `loss_fn` instead.
+    batches: None reads the gradients of the training loop itself and, for a scorer that
+        accumulates, the activations; a number k takes k batches of the engine's `data` through
+        its `loss_fn` instead.
     """
 
     scorer: Scorer | None = None

@@ -22,7 +22,9 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "continual_backprop": lambda: recipes.continual_backprop(end="95%"),
     "dense_sparse_dense": recipes.dense_sparse_dense,
     "finetune_sparse": recipes.finetune_sparse,
+    "fisher": recipes.fisher,
     "gradual_agp": lambda: recipes.gradual(0.95, interval="25it"),
+    "grasp": recipes.grasp,
     "grow": lambda: recipes.grow(0.75),
     "head_sleep": recipes.head_sleep,
     "lottery_ticket": lambda: recipes.lottery_ticket(pools=PER_LAYER),
@@ -33,6 +35,9 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "movement": lambda: recipes.movement(0.95, interval="5it", last="95%"),
     "n_of_m": recipes.n_of_m,
     "neuron_gradual": lambda: recipes.neuron_gradual(0.75, interval="5%"),
+    "obd": recipes.obd,
+    "obs": recipes.obs,
+    "obs_layerwise": recipes.obs_layerwise,
     "oneshot_magnitude": recipes.one_shot,
     "packnet": lambda: recipes.packnet(("30%", "80%"), ("50%", "95%")),
     "prune_regrow": lambda: recipes.prune_regrow(0.5, 0.95),
@@ -43,7 +48,9 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "snfs": lambda: recipes.snfs(0.95),
     "snip": recipes.snip,
     "supermask": lambda: (),
+    "synflow": lambda: recipes.synflow(0.96875, rounds=5),
     "task_masks": lambda: (),
+    "wanda": recipes.wanda,
 }
 STEPS_PER_EPOCH = 34  # of 1,077 digits in batches of 32
 

@@ -6,6 +6,15 @@ gives in epochs of its own run turned into shares of the run. Change a recipe by
 out: they are all there is.
 """
 
+from sleepengine.recipes.curvature import (
+    fisher,
+    grasp,
+    obd,
+    obs,
+    obs_layerwise,
+    synflow,
+    wanda,
+)
 from sleepengine.recipes.dynamic import rigl, set_, snfs
 from sleepengine.recipes.movement import movement, soft_movement
 from sleepengine.recipes.nodes import (
@@ -34,8 +43,10 @@ __all__ = [
     "continual_backprop",
     "dense_sparse_dense",
     "finetune_sparse",
+    "fisher",
     "freeze",
     "gradual",
+    "grasp",
     "grow",
     "head_sleep",
     "lottery_ticket",
@@ -43,6 +54,9 @@ __all__ = [
     "movement",
     "n_of_m",
     "neuron_gradual",
+    "obd",
+    "obs",
+    "obs_layerwise",
     "one_shot",
     "packnet",
     "prune_regrow",
@@ -53,4 +67,6 @@ __all__ = [
     "snfs",
     "snip",
     "soft_movement",
+    "synflow",
+    "wanda",
 ]
