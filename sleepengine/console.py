@@ -82,7 +82,10 @@ def show_plan(plan: Plan) -> None:
     for line in plan_words(plan):
         _print(Text(line))
     _print(Text(), tensor_table(plan), Text())
-    _print(event_table(plan) if plan.firings else Text("No rules: nothing will sleep."))
+    if plan.firings:
+        _print(event_table(plan))
+    elif plan.experiment == "train":
+        _print(Text("No rules: nothing will sleep."))
 
 
 def plot_plan(plan: Plan, path: Path) -> Path:

@@ -207,7 +207,7 @@ def _line_words(line: Line, percent: bool) -> str:
     )
 
 
-def ticks(places: Sequence[float], most: int = 9) -> list[float]:
+def ticks(places: Sequence[float], most: int = 8) -> list[float]:
     """Of ascending `places`, those whose labels have room on a logarithmic axis, and both ends.
 
     >>> ticks([0.1, 0.11, 0.5, 0.95, 1.0])

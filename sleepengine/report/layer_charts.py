@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sleepengine.report.plots import COLOURS, MARKERS, MUTED, Pen, Plot, draw
+from sleepengine.report.plots import COLOURS, MARKERS, MUTED, Pen, Plot, dashes, draw
 from sleepengine.report.rows import compared
 from sleepengine.report.run_data import RunData
 from sleepengine.report.series import Series, awake_series, final_layers, thin_out, thinned
@@ -31,7 +32,7 @@ def layers_chart(run: RunData) -> Plot:
                 faint = thinned(line, MOST_STEPS // 4)
                 axes.plot(faint.x, faint.mean, color=MUTED, alpha=0.35, linewidth=0.7)
         handles = [
-            _line(axes, lines[name], i, marked=lottery, over=_covers(i, [lines[n] for n in bold]))
+            _line(axes, lines[name], i, marked=lottery, rank=_covers(i, [lines[n] for n in bold]))
             for i, name in enumerate(bold)
         ]
         if any(share > 0.0 for line in lines.values() for share in line.mean) and lottery:
@@ -109,7 +110,8 @@ def sparsity_chart(run: RunData) -> Plot:
 
     end = share(1.0 - awake.mean[-1]) if awake.mean else "unknown"
     alt = f"Share of weights asleep over training steps, at the end {end}; {len(actions)} actions."
-    caption = f"Ticks on the axis: a rule acted ({len(actions)} steps)."
+    steps = "1 step" if len(actions) == 1 else f"{len(actions)} steps"
+    caption = f"Ticks on the axis: a rule acted ({steps})."
     return draw("sparsity", caption, alt, paint)
 
 
@@ -160,17 +162,24 @@ def _named(lines: Mapping[str, Series]) -> tuple[str, ...]:
     return tuple(name for name in names if name in kept)
 
 
-def _covers(i: int, lines: Sequence[Series]) -> bool:
-    """Whether line `i` lies on an earlier one for all its length, so that it would hide it."""
-    mine = lines[i]
-    return any(
-        mine.x == other.x
-        and all(abs(a - b) <= COINCIDE for a, b in zip(mine.mean, other.mean, strict=True))
-        for other in lines[:i]
-    )
+def _covers(i: int, lines: Sequence[Series]) -> int:
+    """How many earlier lines line `i` lies on for all its length, so that it would hide them."""
+    return sum(_alike(lines[i], other) for other in lines[:i])
 
 
-def _line(axes: Any, line: Series, i: int, *, marked: bool, over: bool) -> Any:
+def _alike(one: Series, other: Series) -> bool:
+    """Whether two lines are the same to the eye; they need not have points at the same steps."""
+    if not one.x or not other.x or (one.x[0], one.x[-1]) != (other.x[0], other.x[-1]):
+        return False
+    return all(abs(_held(one, x) - _held(other, x)) <= COINCIDE for x in {*one.x, *other.x})
+
+
+def _held(line: Series, x: int) -> float:
+    """The last value up to `x`."""
+    return line.mean[bisect_right(line.x, x) - 1]
+
+
+def _line(axes: Any, line: Series, i: int, *, marked: bool, rank: int) -> Any:
     """A layer; one that lies over another is dashed with open marks, so that both are seen."""
     (handle,) = axes.plot(
         line.x,
@@ -178,9 +187,9 @@ def _line(axes: Any, line: Series, i: int, *, marked: bool, over: bool) -> Any:
         color=COLOURS[i],
         marker=MARKERS[i] if marked else None,
         drawstyle="default" if marked else "steps-post",
-        linestyle=(0, (3, 3)) if over else "-",
-        markerfacecolor="none" if over else COLOURS[i],
-        markersize=8.0 if over else 4.5,
+        linestyle=dashes(rank),
+        markerfacecolor="none" if rank else COLOURS[i],
+        markersize=4.5 + 3.5 * rank,
     )
     return handle
 

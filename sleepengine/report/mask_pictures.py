@@ -118,11 +118,11 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     input_shape = run.meta.data.input_shape
     last = awake_of(stores[-1], name)
     images = unit_images(last, input_shape)
-    seed, lottery = files[0].seed, run.meta.experiment == "lottery"
+    seed, levelled = files[0].seed, run.meta.experiment != "train"
     arm = arm_name(files[0].arm)
     where = (
         f"{name} of {arm}, seed {seed}, level {files[-1].level}"
-        if lottery
+        if levelled
         else f"{name}, seed {seed}"
     )
     if images is None:
@@ -134,7 +134,7 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
         found = [
             _overview(
                 awake_of(store, name),
-                f"level {file.level}" if lottery else "all units",
+                f"level {file.level}" if levelled else "all units",
                 input_shape,
             )
             for store, file in _few(stores, files)

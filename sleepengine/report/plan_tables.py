@@ -29,6 +29,8 @@ def plan_words(plan: Plan) -> tuple[str, ...]:
 
 def tensor_table(plan: Plan) -> Fitted:
     """The parameters that rules may touch, with the count and share asleep at the end."""
+    if not plan.firings and plan.experiment != "train":
+        return _scope_table(plan)
     header = ("#", "name", "shape", "weights", "asleep", "share")
     known = [firing.layers for firing in plan.firings if firing.layers is not None]
     last = known[-1] if known else {}
@@ -41,13 +43,34 @@ def tensor_table(plan: Plan) -> Fitted:
         rows.append((str(number), *row))
     total = sum(round(last.get(tensor.name, 0.0) * tensor.weights) for tensor in plan.tensors)
     part = share(total / max(1, plan.maskable))
-    hidden = len(rows) - FIRST_TENSORS - LAST_TENSORS
-    if hidden > 1:
-        rows[FIRST_TENSORS:-LAST_TENSORS] = [(MORE, f"{hidden} more", "", "", "", "")]
-    cells = (header, *rows, ("", "all", "", count(plan.maskable), count(total), part))
+    cells = (header, *_folded(rows), ("", "all", "", count(plan.maskable), count(total), part))
     return Fitted(
         [[Sheet("Parameters in scope, and how many sleep at the end", cells, words=(1,))]]
     )
+
+
+def _scope_table(plan: Plan) -> Fitted:
+    """Where the experiment makes its masks itself, nothing is known of the end."""
+    rows = [
+        (str(i), plain(one.name), " × ".join(map(str, one.shape)), count(one.weights))
+        for i, one in enumerate(plan.tensors, start=1)
+    ]
+    cells = (
+        ("#", "name", "shape", "weights"),
+        *_folded(rows),
+        ("", "all", "", count(plan.maskable)),
+    )
+    note = "No rules: the experiment makes its masks itself."
+    return Fitted([[Sheet("Parameters in scope", cells, words=(1,), note=note)]])
+
+
+def _folded(rows: Sequence[Cells]) -> list[Cells]:
+    """The rows, those in the middle in one where there are many."""
+    hidden = len(rows) - FIRST_TENSORS - LAST_TENSORS
+    if hidden <= 1:
+        return list(rows)
+    fold = (MORE, f"{hidden} more", *[""] * (len(rows[0]) - 2))
+    return [*rows[:FIRST_TENSORS], fold, *rows[-LAST_TENSORS:]]
 
 
 def event_table(plan: Plan) -> Fitted:

@@ -202,6 +202,16 @@ def png(grid: Tensor) -> bytes:
     return buffer.getvalue()
 
 
+def dashes(rank: int) -> str | tuple[float, tuple[float, float]]:
+    """A line style for the line that lies on `rank` others, so that all of them show through.
+
+    The lowest is whole, the next covers every second dash, those above every fourth.
+    """
+    if rank == 0:
+        return "-"
+    return (0, (3, 3)) if rank == 1 else (9, (3, 9))
+
+
 def _thousands(x: float) -> str:
     return f"{x / 1000:g}k" if abs(x) >= 10_000 else f"{x:g}"
 

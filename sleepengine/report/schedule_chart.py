@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sleepengine.report.plots import COLOURS, INK, Pen, Plot, draw
+from sleepengine.report.plots import COLOURS, INK, Pen, Plot, dashes, draw
 from sleepengine.report.series import thin_out
 from sleepengine.report.words import share, short
 
@@ -48,9 +48,8 @@ def schedule_chart(
         )
         handles = []
         for i, (x, y) in enumerate(layers.values()):
-            # Layers that are asleep alike lie on each other: dashes let the lower one through.
-            dash = (0, (3, 3)) if any((x, y) == line for line in [*layers.values()][:i]) else "-"
-            handles += shares.plot(x, y, color=COLOURS[i], drawstyle="steps-post", linestyle=dash)
+            style = dashes([*layers.values()][:i].count((x, y)))
+            handles += shares.plot(x, y, color=COLOURS[i], drawstyle="steps-post", linestyle=style)
         handles += shares.plot(*everything, color=INK, linewidth=1.0, drawstyle="steps-post")
         shares.set_ylim(0.0, 1.02)
         shares.set_title("Share asleep")

@@ -10,6 +10,7 @@ from sleepengine.report.charts import (
 )
 from sleepengine.report.curve_charts import learning_charts, training_charts
 from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
+from sleepengine.report.records import TensorChange
 from sleepengine.report.run_data import RunData
 from sleepengine.report.series import average, final_layers, thin_out
 
@@ -155,3 +156,18 @@ def test_final_layers_average_the_last_evaluation_of_each_seed(make_train):
 )
 def test_thin_out_keeps_both_ends(n, most, expected):
     assert thin_out(tuple(range(n)), most) == expected
+
+
+def test_layers_that_sleep_alike_are_all_seen(make_train):
+    run = RunData.load(make_train(tensors=("a", "b", "c", "d"), seeds=(0,)))
+    alike = tuple(
+        replace(p, layers={"a": p.awake, "b": p.awake, "c": p.awake, "d": 0.9}) for p in run.curves
+    )
+    # An action at step 300 says of layer c alone what it was at step 200 already.
+    change = TensorChange(changed=0, asleep=225, frozen=0, total=1000)
+    acted = replace(run.journal[0], step=300, fraction=0.225, tensors={"c": change})
+    run = replace(run, curves=alike, journal=(acted,))
+    lines = layers_chart(run).figure.axes[0].get_lines()
+    assert [len(line.get_xdata()) for line in lines] == [5, 5, 6, 5]
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "--", "-"]
+    assert "stroke-dasharray: 5.1,15.3" in layers_chart(run).svg()

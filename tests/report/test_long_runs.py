@@ -9,7 +9,7 @@ from sleepengine.report.layer_charts import layers_chart
 from sleepengine.report.page import render_page
 from sleepengine.report.run_data import RunData
 
-MOST_BYTES = 1_500_000
+MOST_BYTES = 600_000  # of a page; every point drawn would be more than twice that
 
 
 def stretched(run: RunData, points: int) -> RunData:

@@ -107,3 +107,14 @@ def test_many_parameters_are_folded():
     lines = printed(tensor_table(plan([], tensors)))
     assert "… 37 more" in lines
     assert len(lines) == 3 + 16 + 1 + 4 + 1
+
+
+def test_an_experiment_that_makes_its_masks_itself_says_nothing_of_the_end():
+    lines = printed(tensor_table(plan([], experiment="supermask")))
+    assert lines[1] == "# name shape weights"
+    assert lines[3:] == [
+        "1 a.weight 2 × 5 10",
+        "2 b.weight 30 30",
+        "all 40",
+        "No rules: the experiment makes its masks itself.",
+    ]
