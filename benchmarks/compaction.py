@@ -25,7 +25,7 @@ from models import SUBJECTS, Subject
 from torch import nn
 from torch.nn import functional as F
 
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.nodes import NodeGroup
 from sleepengine.nodes.found import find_groups
 

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from sleepengine import recipes
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.pipeline.bundle import Split
 from sleepengine.pipeline.data import mnist_family
 from sleepengine.pipeline.models import mlp
 from sleepengine.report.plots import COLOURS, STYLES, Pen, Plot, draw
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepengine.cli import main
+from sleepengine.command_line.cli import main
 
 CONFIG = """
 name: tiny
@@ -56,7 +56,8 @@ def fresh(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
 
 def test_help_does_not_wait_for_torch() -> None:
     done = fresh(
-        code="import sys, sleepengine.cli as c; c.main(['-h']); print('torch' in sys.modules)"
+        code="import sys; from sleepengine.command_line import cli; cli.main(['-h']); "
+        "print('torch' in sys.modules)"
     )
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     for command in ("run", "plan", "resume", "show", "report", "compare", "schema"):
@@ -253,7 +254,7 @@ def test_a_run_that_breaks_down_exits_with_1(
 
 BREAKS = """
 import signal, sleepengine.pipeline.train as train
-from sleepengine.cli import main
+from sleepengine.command_line.cli import main
 step, count = train.Training._step, [0]
 def pressed(self, *rest):
     count[0] += 1

@@ -12,7 +12,7 @@ from sleepengine import recipes
 from sleepengine.choosing import Factors, PerTensor
 from sleepengine.pipeline import build
 from sleepengine.pipeline.config import load
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PER_LAYER = PerTensor(Factors({"fc3*": 0.5}))

@@ -15,8 +15,8 @@ from saliency import Lamp
 from schedules import preview
 from sleepengine import recipes
 from sleepengine.choosing import ERK
-from sleepengine.engine import SleepEngine
-from sleepengine.rule import Rule
+from sleepengine.engine.sleep_engine import SleepEngine
+from sleepengine.rules.rule import Rule
 
 SHAPES = {"fc1.weight": (12, 16), "fc2.weight": (8, 12), "fc3.weight": (4, 8)}
 TOTAL = sum(math.prod(shape) for shape in SHAPES.values())  # 192 + 96 + 32 = 320

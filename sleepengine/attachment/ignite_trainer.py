@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 
 from sleepengine.attachment.ignite_events import SleepEvents, ignite_triggers
 from sleepengine.errors import SetupError
-from sleepengine.happenings import Happening, News
+from sleepengine.rules.happenings import Happening, News
 
 if TYPE_CHECKING:
-    from sleepengine.engine import SleepEngine
+    from sleepengine.engine.sleep_engine import SleepEngine
 
 EVENTS: dict[Happening, Any] = {
     Happening.SLEPT: SleepEvents.SLEPT,

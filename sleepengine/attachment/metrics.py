@@ -6,7 +6,7 @@ from typing import Any
 
 from ignite.metrics import Metric
 
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 
 
 class Sparsity(Metric):

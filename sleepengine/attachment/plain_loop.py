@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch.optim import Optimizer
 
-from sleepengine.agenda import reads_gradients
 from sleepengine.errors import SetupError
-from sleepengine.rule import Rule
+from sleepengine.firing.agenda import reads_gradients
+from sleepengine.rules.rule import Rule
 
 if TYPE_CHECKING:
-    from sleepengine.engine import SleepEngine
+    from sleepengine.engine.sleep_engine import SleepEngine
 
 
 class Driver(Protocol):

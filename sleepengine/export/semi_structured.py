@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
 
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.errors import SetupError
 from sleepengine.export.report import (
     Exported,

@@ -10,7 +10,7 @@ from torch import nn
 
 from sleepengine.actions.sleep import Sleep
 from sleepengine.compaction import Compacted, Compaction
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.errors import SetupError
 from sleepengine.export.report import (
     Exported,

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.errors import SetupError
 from sleepengine.export.report import (
     Exported,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sleepengine import setup
+from sleepengine.engine import setup
 from sleepengine.errors import LeakError, SetupError
 from sleepengine.names import named_parameters, unwrap
 

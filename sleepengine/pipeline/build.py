@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from schedules import Clock
-from sleepengine import setup
 from sleepengine.actions.live import Stateful
-from sleepengine.engine import SleepEngine
+from sleepengine.engine import setup
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.errors import ConfigError, SetupError, UnknownNameError
 from sleepengine.files.yaml_document import KeyPath
-from sleepengine.gathering import BatchLoss, Criterion
+from sleepengine.firing.gathering import BatchLoss, Criterion
 from sleepengine.nodes.units import Nodes
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config
@@ -24,7 +24,7 @@ from sleepengine.pipeline.entries import Entry, Kind
 from sleepengine.pipeline.lr import schedule_of
 from sleepengine.pipeline.reading import Call
 from sleepengine.pipeline.tables import LEVEL_RULE, RULE
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from sleepengine.pipeline.schema import json_schema
 from sleepengine.pipeline.sections import check_experiment, check_mask_training
 from sleepengine.pipeline.structure import Structure
 from sleepengine.pipeline.tables import LEVEL_RULE, RULE, Plugins, Tables, tables
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 CURVE_POINTS = 20
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from schedules import Time
 from sleepengine.pipeline.entries import Kind
-from sleepengine.rule import Who
+from sleepengine.rules.rule import Who
 
 _LISTS = (list, Sequence, Iterable, tuple)
 _PLAIN = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}

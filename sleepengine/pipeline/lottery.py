@@ -32,7 +32,7 @@ from sleepengine.pipeline import build
 from sleepengine.pipeline.jobs import RANDOM_REINIT, TICKET, Job
 from sleepengine.pipeline.network import Network, State, make, masks_of
 from sleepengine.pipeline.parts import Parts
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 
 def begin(parts: Parts, job: Job, ticket: State | None) -> Network:

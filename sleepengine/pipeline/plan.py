@@ -16,7 +16,7 @@ from pathlib import Path
 from saliency import Magnitude
 from schedules.preview import Row, preview
 from sleepengine.choosing.pools import Global
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.pipeline import build
 from sleepengine.pipeline.bundle import Data
 from sleepengine.pipeline.config import Config, load
@@ -25,7 +25,7 @@ from sleepengine.pipeline.network import Network
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
 from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.tables import Plugins
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from sleepengine.pipeline import hints
 from sleepengine.pipeline.entries import Argument, Entry, Kind
 from sleepengine.pipeline.located import Mistakes, shown
 from sleepengine.pipeline.tables import WHO, Tables
-from sleepengine.rule import Who
+from sleepengine.rules.rule import Who
 
 
 class _Failed:

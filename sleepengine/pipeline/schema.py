@@ -13,7 +13,7 @@ from sleepengine.pipeline.entries import Argument, Entry, Kind
 from sleepengine.pipeline.fields import TIME_PATTERN
 from sleepengine.pipeline.structure import Structure
 from sleepengine.pipeline.tables import LEVEL_RULE, RULE, WHO, Plugins, Tables, tables
-from sleepengine.rule import Who
+from sleepengine.rules.rule import Who
 
 _PLAIN = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 _TIME = {"type": "string", "pattern": TIME_PATTERN}

@@ -19,7 +19,6 @@ from sleepengine.actions.action import Action
 from sleepengine.actions.values import ValuePolicy
 from sleepengine.choosing import Amount, Pools, Reduction, Shares, Units
 from sleepengine.errors import SetupError
-from sleepengine.filters import Filter, older_than
 from sleepengine.learned.deterministic import StraightThrough, TopK
 from sleepengine.learned.relaxation import Relaxation
 from sleepengine.learned.stochastic import GumbelSigmoid, HardConcrete
@@ -27,7 +26,8 @@ from sleepengine.nodes.units import Nodes
 from sleepengine.pipeline import data, models, questions, transformer
 from sleepengine.pipeline.entries import Entry, Kind, by_name
 from sleepengine.pipeline.scorer_tables import SCORER_KINDS, SCORERS
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.filters import Filter, older_than
+from sleepengine.rules.rule import Rule, Who
 
 Curve: TypeAlias = Callable[[float], float]
 

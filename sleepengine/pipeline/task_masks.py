@@ -29,7 +29,7 @@ from sleepengine.pipeline.outcome import Outcome
 from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.sequence import Tasks, head_of
 from sleepengine.pipeline.stages import Desk, Experiment
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 PACKED, CONTROL = "packnet", "finetune"
 

@@ -22,7 +22,7 @@ from saliency import (
 from schedules import cubic, every, linear, once
 from sleepengine.actions.sleep import Sleep
 from sleepengine.choosing import Global, PerRow, PerTensor, Pools, to
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def obd(

@@ -7,7 +7,7 @@ from schedules import cosine, every, once
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.wake import Wake
 from sleepengine.choosing import ER, ERK, MeanScore, PerTensor, Shares, Uniform, by, to
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def set_(

@@ -7,7 +7,7 @@ from schedules import Trigger, cubic, every
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.wake import Wake
 from sleepengine.choosing import Amount, Global, PerTensor, Pools, below, by, to
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def movement(

@@ -15,10 +15,10 @@ from sleepengine.actions.reset import Reset
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.wake import Wake
 from sleepengine.choosing import Global, Norm, PerTensor, Total, below, by, rate, to
-from sleepengine.filters import older_than
 from sleepengine.nodes.sides import Side
 from sleepengine.nodes.units import Nodes
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.filters import older_than
+from sleepengine.rules.rule import Rule, Who
 
 
 def redo(

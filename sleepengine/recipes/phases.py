@@ -9,7 +9,7 @@ from schedules import at, cyclic, every, once
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.wake import Wake
 from sleepengine.choosing import Global, PerTensor, by, to
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def acdc(

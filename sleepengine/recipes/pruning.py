@@ -6,7 +6,7 @@ from saliency import Magnitude, Random, Scorer, Snip
 from schedules import cubic, every, once
 from sleepengine.actions.sleep import Sleep
 from sleepengine.choosing import Global, NofM, PerTensor, Pools, below, to
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def one_shot(

@@ -10,7 +10,7 @@ from sleepengine.actions.freeze import Freeze, Thaw
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.wake import Wake
 from sleepengine.choosing import PerTensor, by
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def packnet(

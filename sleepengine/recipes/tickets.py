@@ -11,7 +11,7 @@ from schedules import once
 from sleepengine.actions.rewind import Rewind
 from sleepengine.actions.sleep import Sleep
 from sleepengine.choosing import Global, Pools, by
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def lottery_ticket(

@@ -9,11 +9,11 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from sleepengine.engine import SleepEngine
+from sleepengine.calls.node_groups import group_of
+from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.masks.choice import Kind
 from sleepengine.masks.matrices import counts_matrix
 from sleepengine.masks.store import MaskStore
-from sleepengine.node_setup import group_of
 from sleepengine.structure.lives import Lives, asleep_nodes, churn, lives
 from sleepengine.structure.wiring import Joint, Wiring
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sleepengine import SleepEngine
-from sleepengine.compact_calls import compaction_of
+from sleepengine.calls.compact_calls import compaction_of
 from sleepengine.compaction.payback import Payback
 from sleepengine.nodes import NodeGroup, Slice
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from sleepengine import SleepEngine
 from sleepengine.choosing import by, to
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def adamw(params):

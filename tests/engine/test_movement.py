@@ -14,7 +14,7 @@ from schedules import cubic
 from sleepengine import recipes
 from sleepengine.actions.wake import Wake
 from sleepengine.choosing import Global
-from sleepengine.engine import SleepEngine
+from sleepengine.engine.sleep_engine import SleepEngine
 
 STEPS, START, END, SPARSITY, LR = 40, 5, 25, 0.7, 0.3
 NAMES = ("first.weight", "last.weight")

@@ -22,10 +22,10 @@ from sleepengine.choosing import (
     to,
 )
 from sleepengine.errors import ConfigError
-from sleepengine.filters import older_than
 from sleepengine.pipeline import build
 from sleepengine.pipeline.config import load
-from sleepengine.rule import Rule
+from sleepengine.rules.filters import older_than
+from sleepengine.rules.rule import Rule
 
 HEAD = "model: {mlp: {sizes: [8]}}\ntrain: {length: 2ep}\nrules:\n"
 RULE = "  - {when: {once: 1ep}, who: {scorer: Magnitude, amount: {to: 0.9}}, what: Sleep}\n"

@@ -10,7 +10,7 @@ from sleepengine.actions.live import Live
 from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.planes import Changes
 from sleepengine.nodes.units import Nodes
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 
 @final

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from sleepengine.actions.action import Action
-from sleepengine.firing import Firing
+from sleepengine.firing.firing import Firing
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 
 class WholeFiring(Firing):

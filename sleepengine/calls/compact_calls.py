@@ -9,12 +9,12 @@ from typing import Any
 from torch import nn
 
 from sleepengine.actions.live import Live
+from sleepengine.calls.node_calls import NodeCalls
+from sleepengine.calls.node_groups import group_of
 from sleepengine.compaction import Compacted, Compaction
 from sleepengine.compaction.payback import Payback
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.errors import SetupError
-from sleepengine.node_calls import NodeCalls
-from sleepengine.node_setup import group_of
 
 
 class CompactCalls(NodeCalls, ABC):

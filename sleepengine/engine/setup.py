@@ -27,11 +27,11 @@ from sleepengine.enforcement.roster import Roster
 from sleepengine.enforcement.verdicts import Problem, Severity
 from sleepengine.enforcement.verdicts import problems as optimizer_problems
 from sleepengine.errors import SetupError, did_you_mean
-from sleepengine.gathering import Gatherer
+from sleepengine.firing.gathering import Gatherer
 from sleepengine.masks.parking import Parking
 from sleepengine.masks.store import MaskStore
 from sleepengine.parametrized import check_not_behind, warn_left_out
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 T = TypeVar("T")
 PARK_STATES = {"none": ParkState.NONE, "second": ParkState.SECOND, "all": ParkState.ALL}

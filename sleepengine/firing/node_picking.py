@@ -9,12 +9,12 @@ from saliency import Signals
 from schedules import Clock
 from sleepengine.choosing.choose import choose
 from sleepengine.choosing.shares import Carry
+from sleepengine.firing.picking import Picked, eligible_of, scores_of
 from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.store import MaskStore
 from sleepengine.nodes.node_masks import NodeMasks
 from sleepengine.nodes.units import Nodes
-from sleepengine.picking import Picked, eligible_of, scores_of
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 
 def bound(rule: Rule, nodes: NodeMasks) -> Nodes | None:

@@ -15,7 +15,7 @@ from sleepengine.masks.store import MaskStore
 from sleepengine.nodes.node_masks import NodeMasks
 
 if TYPE_CHECKING:
-    from sleepengine.engine import SleepEngine
+    from sleepengine.engine.sleep_engine import SleepEngine
 
 
 def order(engine: SleepEngine, masks: MaskStore) -> None:

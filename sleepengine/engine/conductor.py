@@ -9,14 +9,14 @@ from torch import Tensor
 
 from schedules.time import Time
 from sleepengine.actions.live import Live
-from sleepengine.agenda import Agenda, observes_early, reads_gradients, reads_passes
 from sleepengine.enforcement.hooks import Callback, Enforcer
+from sleepengine.engine.holders import refuse_others
+from sleepengine.engine.sentinel import Sentinel
 from sleepengine.errors import SetupError
-from sleepengine.firing import Firing
-from sleepengine.holders import refuse_others
-from sleepengine.rule import Rule
-from sleepengine.sentinel import Sentinel
-from sleepengine.timekeeper import Timekeeper
+from sleepengine.firing.agenda import Agenda, observes_early, reads_gradients, reads_passes
+from sleepengine.firing.firing import Firing
+from sleepengine.rules.rule import Rule
+from sleepengine.rules.timekeeper import Timekeeper
 
 KeptTimes = Mapping[str, tuple[Time | None, frozenset[str]]]
 """Tag -> (when to keep, or None for the first attach; which parts)."""

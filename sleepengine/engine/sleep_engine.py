@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sleepengine import direct, node_setup, setup, state
 from sleepengine.actions.action import Action
 from sleepengine.actions.live import Initialiser, Live, Stateful
-from sleepengine.agenda import Agenda
 from sleepengine.attachment.plain_loop import Driver, PlainLoop
-from sleepengine.compact_calls import CompactCalls, compaction_of
-from sleepengine.conductor import Conductor
+from sleepengine.calls import states
+from sleepengine.calls.compact_calls import CompactCalls, compaction_of
 from sleepengine.enforcement.hooks import Enforcer
+from sleepengine.engine import node_setup, setup, state
+from sleepengine.engine.conductor import Conductor
+from sleepengine.engine.sentinel import Sentinel
 from sleepengine.errors import SetupError
-from sleepengine.gathering import BatchLoss, Criterion, Gatherer
-from sleepengine.happenings import Handler, Happening, happening
+from sleepengine.firing.agenda import Agenda
+from sleepengine.firing.gathering import BatchLoss, Criterion, Gatherer
+from sleepengine.firing.whole_firing import WholeFiring
 from sleepengine.journal import Journal
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
 from sleepengine.nodes.group import NodeGroup
-from sleepengine.rule import Rule
-from sleepengine.sentinel import Sentinel
-from sleepengine.timekeeper import Timekeeper
-from sleepengine.whole_firing import WholeFiring
+from sleepengine.rules.happenings import Handler, Happening, happening
+from sleepengine.rules.rule import Rule
+from sleepengine.rules.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -205,7 +206,7 @@ class SleepEngine(CompactCalls):
 
     def set_masks(self, masks: MaskStore | Mapping[str, Tensor]) -> Changes:
         """Make the masks equal to a store, or to name -> bool tensor (True = awake)."""
-        return self.firing.become(direct.as_store(self.live.store, masks))
+        return self.firing.become(states.as_store(self.live.store, masks))
 
     def act(self, action: Action, choice: Choice) -> Changes:
         """Do one action to chosen weights now, as one transaction."""

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from saliency import ActivationRequest, ActivationWatch, Signals
 from sleepengine.actions.live import Live
-from sleepengine.agenda import reads_passes
 from sleepengine.errors import SetupError
+from sleepengine.firing.agenda import reads_passes
+from sleepengine.firing.probing import BatchLoss, Criterion, Probe
 from sleepengine.masks.store import MaskStore
-from sleepengine.probing import BatchLoss, Criterion, Probe
-from sleepengine.rule import Rule, Who
+from sleepengine.rules.rule import Rule, Who
 
 __all__ = ["BatchLoss", "Criterion", "Gatherer"]
 

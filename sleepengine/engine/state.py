@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from saliency import Scorer
-from sleepengine import state_checks as checks
 from sleepengine.choosing.shares import Carry
 from sleepengine.enforcement.frozen_values import read_frozen
+from sleepengine.engine import state_checks as checks
 from sleepengine.errors import StateError
-from sleepengine.filters import Filter
-from sleepengine.happenings import Happening
 from sleepengine.journal import Journal
 from sleepengine.masks import bits
 from sleepengine.masks.store import MaskStore
-from sleepengine.timekeeper import Timekeeper
+from sleepengine.rules.filters import Filter
+from sleepengine.rules.happenings import Happening
+from sleepengine.rules.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
-    from sleepengine.engine import SleepEngine
+    from sleepengine.engine.sleep_engine import SleepEngine
 
 FORMAT = 1
 FIELDS = {

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sleepengine import setup
 from sleepengine.actions.live import Live
-from sleepengine.agenda import reads_gradients
-from sleepengine.errors import SetupError, UnknownNameError, did_you_mean
-from sleepengine.node_picking import bound
+from sleepengine.calls.node_groups import warn_of
+from sleepengine.engine import setup
+from sleepengine.firing.agenda import reads_gradients
+from sleepengine.firing.node_picking import bound
 from sleepengine.nodes.group import NodeGroup, by_name
 from sleepengine.nodes.node_masks import NodeMasks
 from sleepengine.nodes.units import Nodes
-from sleepengine.rule import Rule
-
-_NONE = (
-    "This engine has no node groups: give it example_inputs= (needs torch-pruning) or "
-    "nodes=[NodeGroup(...)]."
-)
+from sleepengine.rules.rule import Rule
 
 
 def node_masks(
@@ -71,39 +65,3 @@ def warn(live: Live, rules: Iterable[Rule]) -> None:
         units = bound(rule, live.nodes)
         for group in () if units is None else units.groups:
             warn_of(group, f"rule {rule.name!r}: ", stacklevel=4)
-
-
-def warn_of(group: NodeGroup, who: str = "", stacklevel: int = 3) -> None:
-    """Say who reads the nodes of a group without weights."""
-    if group.read_by:
-        warnings.warn(
-            f"{who}nodes of {group.name!r} are read by {', '.join(group.read_by)} without weights: "
-            "there a sleeping node counts as zero, it does not vanish",
-            stacklevel=stacklevel,
-        )
-
-
-def group_of(nodes: NodeMasks, layer: str) -> NodeGroup:
-    """The group that a direct call means: by its name, or by the layer that makes the nodes.
-
-    Raises:
-        SetupError: there is none, or several.
-    """
-    if layer in nodes.groups:
-        return nodes.groups[layer]
-    wanted = layer.removesuffix(".weight")
-    hits = [group for group in nodes.groups.values() if wanted in group.layers]
-    if len(hits) == 1:
-        return hits[0]
-    if hits:
-        raise SetupError(
-            f"{layer!r} makes the nodes of several groups; name one of "
-            f"{', '.join(repr(group.name) for group in hits)}"
-        )
-    if wanted in nodes.left_out:
-        raise SetupError(f"{layer!r} makes no nodes that can sleep: {nodes.left_out[wanted]}")
-    known = [*nodes.groups, *(one for group in nodes.groups.values() for one in group.layers)]
-    raise UnknownNameError(
-        f"{layer!r} is no node group, and makes the nodes of none. "
-        + (did_you_mean(layer, dict.fromkeys(known)) if known else _NONE)
-    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from sleepengine.cli_options import (
+from sleepengine.command_line.options import (
     Settings,
     data_option,
     debug_option,
@@ -69,7 +69,7 @@ def run(
     report: bool,
 ) -> None:
     """Train what CONFIG says, print the results, write a run folder."""
-    from sleepengine import console
+    from sleepengine.command_line import console
     from sleepengine.pipeline.config import load
     from sleepengine.pipeline.plugins import load_plugins
     from sleepengine.pipeline.runner import Options
@@ -103,7 +103,7 @@ def resume(
     run: str, data_folder: str | None, plugins: Sequence[str], quiet: bool, report: bool
 ) -> None:
     """Go on with the interrupted run in the folder RUN, to the same end bit for bit."""
-    from sleepengine import console
+    from sleepengine.command_line import console
     from sleepengine.pipeline.plugins import load_plugins
     from sleepengine.pipeline.resuming import resume as resuming
 
@@ -134,7 +134,7 @@ def plan(
     plot: str | None,
 ) -> None:
     """Show what CONFIG will do, without training: parameters, and every firing of every rule."""
-    from sleepengine import console
+    from sleepengine.command_line import console
     from sleepengine.pipeline.plan import plan as planning
     from sleepengine.pipeline.plugins import load_plugins
 
@@ -150,7 +150,7 @@ def plan(
 @debug_option
 def show(run: str) -> None:
     """Print the results in the folder RUN, finished or not."""
-    from sleepengine import console
+    from sleepengine.command_line import console
 
     console.show_run(Path(run))
 
@@ -172,7 +172,7 @@ def report(run: str, out: str | None) -> None:
 @debug_option
 def compare(runs: Sequence[str], out: str | None) -> None:
     """Print several RUNS side by side."""
-    from sleepengine import console
+    from sleepengine.command_line import console
     from sleepengine.report import write_compare
 
     console.show_comparison([Path(one) for one in runs])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from schedules import preview
 from sleepengine.actions.live import Live
-from sleepengine.agenda import Agenda
 from sleepengine.choosing.amounts import To
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.errors import LeakError, ScheduleError, SetupError
+from sleepengine.firing.agenda import Agenda
 from sleepengine.names import named_parameters
 
 

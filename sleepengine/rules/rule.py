@@ -14,8 +14,8 @@ from sleepengine.choosing.amounts import Amount
 from sleepengine.choosing.pools import Global, NofM, PerRow, Pools
 from sleepengine.choosing.units import Units, Weights
 from sleepengine.errors import SetupError
-from sleepengine.filters import Filter
 from sleepengine.nodes.units import Nodes
+from sleepengine.rules.filters import Filter
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sleepengine.actions.freeze import Freeze, Thaw
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.values import ValuePolicy
 from sleepengine.actions.wake import Wake
-from sleepengine.direct import SleepState, choice_at, fraction, is_sleeping, sleep_state
+from sleepengine.calls.states import SleepState, choice_at, fraction, is_sleeping, sleep_state
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
 from sleepengine.masks import bits

@@ -10,23 +10,23 @@ from torch import Tensor
 from sleepengine.actions.action import Action
 from sleepengine.actions.live import Live
 from sleepengine.actions.values import Parked
-from sleepengine.ages import Restarted, tell_filters
 from sleepengine.choosing.shares import Carry
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
-from sleepengine.gathering import Gatherer
-from sleepengine.happenings import Handler, Happening, News
+from sleepengine.firing.gathering import Gatherer
+from sleepengine.firing.node_picking import bound, pick_nodes
+from sleepengine.firing.picking import Picked, pick
+from sleepengine.firing.transaction import Transaction
+from sleepengine.firing.undo import PreImage
 from sleepengine.journal import Journal, Record, TensorCounts
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
-from sleepengine.node_picking import bound, pick_nodes
-from sleepengine.picking import Picked, pick
-from sleepengine.rule import Rule
-from sleepengine.timekeeper import Timekeeper
-from sleepengine.transaction import Transaction
-from sleepengine.undo import PreImage
+from sleepengine.rules.ages import Restarted, tell_filters
+from sleepengine.rules.happenings import Handler, Happening, News
+from sleepengine.rules.rule import Rule
+from sleepengine.rules.timekeeper import Timekeeper
 
 
 class Firing:

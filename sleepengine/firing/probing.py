@@ -22,7 +22,7 @@ from saliency.problem import Problem
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError
 from sleepengine.names import canonical
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 Criterion = Callable[[Any, Any], Tensor]
 

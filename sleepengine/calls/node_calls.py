@@ -18,15 +18,15 @@ from sleepengine.actions.reset import Reset
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.values import ValuePolicy
 from sleepengine.actions.wake import Wake
-from sleepengine.direct import NodeState, SleepState
-from sleepengine.direct_calls import DirectCalls, LayerView
+from sleepengine.calls.direct_calls import DirectCalls, LayerView
+from sleepengine.calls.node_groups import group_of, warn_of
+from sleepengine.calls.states import NodeState, SleepState
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
 from sleepengine.masks.choice import Choice, Kind, Layer
 from sleepengine.masks.positions import to_mask
 from sleepengine.masks.store import MaskStore
 from sleepengine.names import parameter_of
-from sleepengine.node_setup import group_of, warn_of
 
 
 class NodeCalls(DirectCalls, ABC):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from schedules import Clock
 from sleepengine.errors import SetupError
-from sleepengine.rule import Rule
-from sleepengine.timekeeper import Timekeeper
+from sleepengine.rules.rule import Rule
+from sleepengine.rules.timekeeper import Timekeeper
 
 _NEVER = 1 << 62
 _LONGEST = 64  # ticks for which gradients are watched ahead while a step's ticks are not known

@@ -15,7 +15,7 @@ from sleepengine.choosing.shares import Carry
 from sleepengine.errors import SetupError
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.store import MaskStore
-from sleepengine.rule import Rule
+from sleepengine.rules.rule import Rule
 
 
 @dataclass(frozen=True)

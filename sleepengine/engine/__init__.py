@@ -1,0 +1,1 @@
+"""The engine: its set-up, the order of things around each step, its saved state."""
