@@ -253,7 +253,7 @@ def test_a_run_that_breaks_down_exits_with_1(
 
 
 BREAKS = """
-import signal, sleepengine.pipeline.train as train
+import signal, sleepengine.pipeline.training.train as train
 from sleepengine.command_line.cli import main
 step, count = train.Training._step, [0]
 def pressed(self, *rest):

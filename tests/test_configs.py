@@ -11,7 +11,7 @@ from schedules import Clock, preview
 from sleepengine import recipes
 from sleepengine.choosing import Factors, PerTensor
 from sleepengine.pipeline import build
-from sleepengine.pipeline.config import load
+from sleepengine.pipeline.configuration.config import load
 from sleepengine.rules.rule import Rule
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

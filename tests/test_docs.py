@@ -17,9 +17,9 @@ from ignite.engine import create_supervised_trainer
 from torch import nn
 
 import sleepengine as se
-from sleepengine.pipeline.bundle import Split, TensorBatches
-from sleepengine.pipeline.config import load
-from sleepengine.pipeline.models import mlp
+from sleepengine.pipeline.configuration.config import load
+from sleepengine.pipeline.problems.bundle import Split, TensorBatches
+from sleepengine.pipeline.problems.models import mlp
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

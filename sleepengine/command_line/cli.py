@@ -70,9 +70,9 @@ def run(
 ) -> None:
     """Train what CONFIG says, print the results, write a run folder."""
     from sleepengine.command_line import console
-    from sleepengine.pipeline.config import load
-    from sleepengine.pipeline.plugins import load_plugins
-    from sleepengine.pipeline.runner import Options
+    from sleepengine.pipeline.configuration.config import load
+    from sleepengine.pipeline.configuration.plugins import load_plugins
+    from sleepengine.pipeline.experiments.runner import Options
     from sleepengine.pipeline.running import default_folder
     from sleepengine.pipeline.running import run as running
 
@@ -104,7 +104,7 @@ def resume(
 ) -> None:
     """Go on with the interrupted run in the folder RUN, to the same end bit for bit."""
     from sleepengine.command_line import console
-    from sleepengine.pipeline.plugins import load_plugins
+    from sleepengine.pipeline.configuration.plugins import load_plugins
     from sleepengine.pipeline.resuming import resume as resuming
 
     own = load_plugins(plugins)
@@ -135,8 +135,8 @@ def plan(
 ) -> None:
     """Show what CONFIG will do, without training: parameters, and every firing of every rule."""
     from sleepengine.command_line import console
+    from sleepengine.pipeline.configuration.plugins import load_plugins
     from sleepengine.pipeline.plan import plan as planning
-    from sleepengine.pipeline.plugins import load_plugins
 
     own = load_plugins(plugins)
     made = planning(config, data_folder=data_folder, plugins=own, overrides=overrides)
@@ -187,8 +187,8 @@ def schema(plugins: Sequence[str]) -> None:
     """Print the JSON schema of configurations, for editors."""
     import json
 
-    from sleepengine.pipeline.plugins import load_plugins
-    from sleepengine.pipeline.schema import json_schema
+    from sleepengine.pipeline.configuration.plugins import load_plugins
+    from sleepengine.pipeline.configuration.schema import json_schema
 
     click.echo(json.dumps(json_schema(load_plugins(plugins)), indent=2))
 

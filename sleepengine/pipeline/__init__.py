@@ -6,7 +6,12 @@ import importlib
 from typing import Any
 
 # Loaded when first used: the command line asks for parts of this package that need no torch.
-_HOMES = {"Config": "config", "load": "config", "resume": "resuming", "run": "running"}
+_HOMES = {
+    "Config": "configuration.config",
+    "load": "configuration.config",
+    "resume": "resuming",
+    "run": "running",
+}
 
 __all__ = ["Config", "load", "resume", "run"]
 

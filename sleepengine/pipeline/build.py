@@ -18,12 +18,12 @@ from sleepengine.errors import ConfigError, SetupError, UnknownNameError
 from sleepengine.files.yaml_document import KeyPath
 from sleepengine.firing.gathering import BatchLoss, Criterion
 from sleepengine.nodes.units import Nodes
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.config import Config
-from sleepengine.pipeline.entries import Entry, Kind
-from sleepengine.pipeline.lr import schedule_of
-from sleepengine.pipeline.reading import Call
-from sleepengine.pipeline.tables import LEVEL_RULE, RULE
+from sleepengine.pipeline.configuration.config import Config
+from sleepengine.pipeline.configuration.entries import Entry, Kind
+from sleepengine.pipeline.configuration.reading import Call
+from sleepengine.pipeline.configuration.tables import LEVEL_RULE, RULE
+from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.training.lr import schedule_of
 from sleepengine.rules.rule import Rule
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ T = TypeVar("T")
 def rules(config: Config) -> tuple[Rule, ...]:
     """The rules of a training, new objects at every call (scorers may have memories).
 
-    >>> from sleepengine.pipeline.config import load
+    >>> from sleepengine.pipeline.configuration.config import load
     >>> config = load('''
     ... model: {mlp: {sizes: [8]}}
     ... train: {length: 2ep}

@@ -11,11 +11,11 @@ from torch.optim import Optimizer
 from sleepengine.errors import SetupError
 from sleepengine.files.yaml_document import KeyPath
 from sleepengine.learned.relaxation import Relaxation
-from sleepengine.pipeline.config import Config
-from sleepengine.pipeline.entries import Kind
-from sleepengine.pipeline.mask_sections import MaskTraining, Supermask, TaskMasks
-from sleepengine.pipeline.questions import Question
-from sleepengine.pipeline.sections import MASK_TRAINING
+from sleepengine.pipeline.configuration.config import Config
+from sleepengine.pipeline.configuration.entries import Kind
+from sleepengine.pipeline.configuration.mask_sections import MaskTraining, Supermask, TaskMasks
+from sleepengine.pipeline.configuration.sections import MASK_TRAINING
+from sleepengine.pipeline.problems.questions import Question
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ import ignite
 import torch
 from torch import nn
 
-from sleepengine.pipeline.experiments import arms_of
-from sleepengine.pipeline.network import Network
+from sleepengine.pipeline.experiments.table import arms_of
 from sleepengine.pipeline.parts import Parts
+from sleepengine.pipeline.training.network import Network
 
 
 def versions() -> dict[str, str]:

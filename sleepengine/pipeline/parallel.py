@@ -18,11 +18,11 @@ from typing import Any, final
 from tqdm import tqdm
 
 from sleepengine.errors import SleepError
-from sleepengine.pipeline.interrupts import Interrupts
+from sleepengine.pipeline.experiments.runner import Options, empty_checkpoint, result_of
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.run_folder import Lines, RunFolder
-from sleepengine.pipeline.runner import Options, empty_checkpoint, result_of
-from sleepengine.pipeline.session import now
+from sleepengine.pipeline.training.interrupts import Interrupts
+from sleepengine.pipeline.training.session import now
 
 INTERRUPTED = 130
 POLL_SECONDS = 0.2

@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from schedules import Clock, Time
 from sleepengine.errors import SetupError
 from sleepengine.pipeline import build, build_masks
-from sleepengine.pipeline.bundle import Data, Part, TensorBatches
-from sleepengine.pipeline.config import Config
-from sleepengine.pipeline.evaluate import LossFn
-from sleepengine.pipeline.questions import asked
+from sleepengine.pipeline.configuration.config import Config
+from sleepengine.pipeline.problems.bundle import Data, Part, TensorBatches
+from sleepengine.pipeline.problems.questions import asked
+from sleepengine.pipeline.training.evaluate import LossFn
 
 ModelGiven = nn.Module | Callable[[Data, int], nn.Module]
 OptimizerMaker = Callable[[nn.Module], Optimizer]

@@ -18,13 +18,13 @@ from schedules.preview import Row, preview
 from sleepengine.choosing.pools import Global
 from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.pipeline import build
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.config import Config, load
-from sleepengine.pipeline.experiments import networks_of
-from sleepengine.pipeline.network import Network
+from sleepengine.pipeline.configuration.config import Config, load
+from sleepengine.pipeline.configuration.tables import Plugins
+from sleepengine.pipeline.experiments.table import networks_of
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.problems.bundle import Data
 from sleepengine.pipeline.running import checked
-from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline.training.network import Network
 from sleepengine.rules.rule import Rule
 
 

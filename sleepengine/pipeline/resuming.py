@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sleepengine.errors import StateError
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.config import load
-from sleepengine.pipeline.evaluate import LossFn
-from sleepengine.pipeline.experiments import runner_of
+from sleepengine.pipeline.configuration.config import load
+from sleepengine.pipeline.configuration.tables import Plugins
+from sleepengine.pipeline.experiments.runner import Options, result_of
+from sleepengine.pipeline.experiments.table import runner_of
 from sleepengine.pipeline.header import digest, versions
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.problems.bundle import Data
 from sleepengine.pipeline.run_folder import CONFIG, RunFolder
-from sleepengine.pipeline.runner import Options, result_of
 from sleepengine.pipeline.running import checked
-from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline.training.evaluate import LossFn
 
 
 def resume(

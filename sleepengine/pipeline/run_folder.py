@@ -22,7 +22,7 @@ from typing import Any, final
 from sleepengine.errors import FileError, SetupError
 from sleepengine.files import atomic, container
 from sleepengine.masks.store import MaskStore
-from sleepengine.pipeline.jobs import Job
+from sleepengine.pipeline.experiments.jobs import Job
 
 FORMAT = 1
 META = "run.json"

@@ -7,22 +7,22 @@ from datetime import datetime
 from pathlib import Path
 
 from sleepengine.errors import SetupError
-from sleepengine.pipeline import lottery
 from sleepengine.pipeline.build import level_rules
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.config import Config, load
-from sleepengine.pipeline.evaluate import LossFn
-from sleepengine.pipeline.experiments import check_parts, networks_of, runner_of
+from sleepengine.pipeline.configuration.config import Config, load
+from sleepengine.pipeline.configuration.tables import Plugins
+from sleepengine.pipeline.experiments import lottery
+from sleepengine.pipeline.experiments.jobs import RANDOM_REINIT
+from sleepengine.pipeline.experiments.runner import Options
+from sleepengine.pipeline.experiments.table import check_parts, networks_of, runner_of
 from sleepengine.pipeline.header import header
-from sleepengine.pipeline.jobs import RANDOM_REINIT
-from sleepengine.pipeline.network import Network, make
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.problems.bundle import Data
 from sleepengine.pipeline.run_folder import RunFolder
-from sleepengine.pipeline.runner import Options
-from sleepengine.pipeline.session import now
-from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline.training.evaluate import LossFn
+from sleepengine.pipeline.training.network import Network, make
+from sleepengine.pipeline.training.session import now
 from sleepengine.pipeline.worker_count import cores, worth
 
 

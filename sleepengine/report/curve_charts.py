@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sleepengine.pipeline.jobs import DENSE, TICKET
+from sleepengine.pipeline.experiments.jobs import DENSE, TICKET
 from sleepengine.report.plots import COLOURS, MUTED, Pen, Plot, draw
 from sleepengine.report.rows import awake_share, compared, reference
 from sleepengine.report.run_data import RunData

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sleepengine.pipeline.jobs import DENSE, TICKET
+from sleepengine.pipeline.experiments.jobs import DENSE, TICKET
 from sleepengine.report.records import Result
 from sleepengine.report.run_data import RunData
 from sleepengine.report.statistics import Interval, mean_interval, paired_difference

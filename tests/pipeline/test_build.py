@@ -15,10 +15,10 @@ from sleepengine.actions.rewind import Rewind
 from sleepengine.actions.sleep import Sleep
 from sleepengine.errors import ConfigError
 from sleepengine.pipeline import build
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.config import Config, load
-from sleepengine.pipeline.data import digits
-from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline.configuration.config import Config, load
+from sleepengine.pipeline.configuration.tables import Plugins
+from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.data import digits
 
 DATA = digits()
 RULES = """\

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from schedules import Time
 from sleepengine.errors import ConfigError
-from sleepengine.pipeline.config import Config, load
+from sleepengine.pipeline.configuration.config import Config, load
 
 LEAST = """\
 model: {mlp: {sizes: [8]}}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sleepengine.errors import ConfigError
 from sleepengine.files import strict_yaml
-from sleepengine.pipeline.config import Config, load
+from sleepengine.pipeline.configuration.config import Config, load
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 DATA = [strict_yaml.load_file(path).data for path in FILES]

@@ -23,7 +23,7 @@ from sleepengine.choosing import (
 )
 from sleepengine.errors import ConfigError
 from sleepengine.pipeline import build
-from sleepengine.pipeline.config import load
+from sleepengine.pipeline.configuration.config import load
 from sleepengine.rules.filters import older_than
 from sleepengine.rules.rule import Rule
 

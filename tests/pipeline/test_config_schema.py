@@ -11,8 +11,8 @@ import pytest
 
 from saliency import Magnitude
 from sleepengine.files import strict_yaml
-from sleepengine.pipeline.config import json_schema
-from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline.configuration.config import json_schema
+from sleepengine.pipeline.configuration.tables import Plugins
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 TYPES: dict[str, tuple[type, ...]] = {

@@ -26,12 +26,13 @@ from sleepengine.actions import freeze, reset, rewind, sleep, wake
 from sleepengine.actions.action import Action
 from sleepengine.choosing import Pools, Reduction, Shares, Units
 from sleepengine.errors import SetupError
-from sleepengine.pipeline import build, scorer_tables, tables
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.config import load
-from sleepengine.pipeline.entries import Entry
-from sleepengine.pipeline.plugins import load_plugins
-from sleepengine.pipeline.tables import Plugins
+from sleepengine.pipeline import build
+from sleepengine.pipeline.configuration import scorer_tables, tables
+from sleepengine.pipeline.configuration.config import load
+from sleepengine.pipeline.configuration.entries import Entry
+from sleepengine.pipeline.configuration.plugins import load_plugins
+from sleepengine.pipeline.configuration.tables import Plugins
+from sleepengine.pipeline.problems.bundle import Data
 
 
 def concrete(module: Any, base: type) -> set[str]:

@@ -8,8 +8,8 @@ import torch
 from ignite.engine import Engine
 
 from sleepengine.errors import FileError, SetupError
-from sleepengine.pipeline.data import Data, Part, Scaling, Split, digits, mnist_family
-from sleepengine.pipeline.splitting import measure, stratified
+from sleepengine.pipeline.problems.data import Data, Part, Scaling, Split, digits, mnist_family
+from sleepengine.pipeline.problems.splitting import measure, stratified
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

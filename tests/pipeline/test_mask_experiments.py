@@ -13,14 +13,14 @@ from sleepengine.errors import ConfigError, SetupError
 from sleepengine.files import container
 from sleepengine.masks.store import MaskStore
 from sleepengine.pipeline import build, build_masks
-from sleepengine.pipeline.bundle import Data, Scaling, Split
-from sleepengine.pipeline.config import load
+from sleepengine.pipeline.configuration.config import load
+from sleepengine.pipeline.experiments.stages import StagedRunner
 from sleepengine.pipeline.plan import plan
-from sleepengine.pipeline.questions import AtLeast, Label, Remainder, asked, one_task
+from sleepengine.pipeline.problems.bundle import Data, Scaling, Split
+from sleepengine.pipeline.problems.questions import AtLeast, Label, Remainder, asked, one_task
 from sleepengine.pipeline.resuming import resume
 from sleepengine.pipeline.run_folder import RunFolder
 from sleepengine.pipeline.running import run
-from sleepengine.pipeline.stages import StagedRunner
 from sleepengine.report.run_data import RunData
 
 TRAIN = "train: {length: 4ep, batch_size: 16, optimizer: {Adam: {lr: 0.02}}}"

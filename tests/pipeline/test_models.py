@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sleepengine.errors import SetupError, UnknownNameError
-from sleepengine.pipeline.models import ACTIVATIONS, conv_small, lenet_300_100, mlp
+from sleepengine.pipeline.problems.models import ACTIVATIONS, conv_small, lenet_300_100, mlp
 
 BUILDERS = {
     "mlp": lambda seed: mlp((1, 8, 8), 10, sizes=(20, 20), seed=seed),

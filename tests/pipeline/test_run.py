@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from sleepengine.errors import ConfigError, ScheduleError, SetupError, UnknownNameError
 from sleepengine.files import container
 from sleepengine.masks.store import MaskStore
-from sleepengine.pipeline import lottery
-from sleepengine.pipeline.bundle import Data, Scaling, Split
-from sleepengine.pipeline.config import load
-from sleepengine.pipeline.evaluate import Score, evaluate
-from sleepengine.pipeline.jobs import Job
-from sleepengine.pipeline.network import State, make
+from sleepengine.pipeline.configuration.config import load
+from sleepengine.pipeline.experiments import lottery
+from sleepengine.pipeline.experiments.jobs import Job
 from sleepengine.pipeline.parts import Given, Parts
+from sleepengine.pipeline.problems.bundle import Data, Scaling, Split
 from sleepengine.pipeline.running import run
-from sleepengine.pipeline.train import TrainingError
+from sleepengine.pipeline.training.evaluate import Score, evaluate
+from sleepengine.pipeline.training.network import State, make
+from sleepengine.pipeline.training.train import TrainingError
 from sleepengine.report.run_data import RunData
 
 TRAIN = """

@@ -12,7 +12,7 @@ from sleepengine.errors import FileError, SetupError
 from sleepengine.files import container
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.store import MaskStore
-from sleepengine.pipeline.jobs import Job, lottery_jobs, train_jobs
+from sleepengine.pipeline.experiments.jobs import Job, lottery_jobs, train_jobs
 from sleepengine.pipeline.run_folder import Lines, RunFolder
 
 META = {"name": "a", "status": "running"}

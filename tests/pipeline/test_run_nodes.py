@@ -8,11 +8,11 @@ import pytest
 
 from sleepengine.errors import SetupError
 from sleepengine.pipeline import build
-from sleepengine.pipeline.config import load
-from sleepengine.pipeline.network import make
+from sleepengine.pipeline.configuration.config import load
 from sleepengine.pipeline.parts import Given, Parts
+from sleepengine.pipeline.problems.transformer import tiny_transformer
 from sleepengine.pipeline.running import run
-from sleepengine.pipeline.transformer import tiny_transformer
+from sleepengine.pipeline.training.network import make
 from sleepengine.report.run_data import RunData
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from sleepengine.errors import SetupError
+from sleepengine.pipeline.configuration.tables import Plugins
+from sleepengine.pipeline.experiments.runner import Options
 from sleepengine.pipeline.resuming import resume
-from sleepengine.pipeline.runner import Options
 from sleepengine.pipeline.running import run
-from sleepengine.pipeline.tables import Plugins
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sleepengine.errors import FileError, StateError
 from sleepengine.files import container
-from sleepengine.pipeline.bundle import Data, Scaling, Split
+from sleepengine.pipeline.experiments.runner import Options
+from sleepengine.pipeline.problems.bundle import Data, Scaling, Split
 from sleepengine.pipeline.resuming import resume
-from sleepengine.pipeline.runner import Options
 from sleepengine.pipeline.running import run
 
 TRAIN = """

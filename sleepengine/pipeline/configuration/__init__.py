@@ -1,0 +1,1 @@
+"""From YAML to a configuration that has been checked: names, types, places of mistakes."""

@@ -1,0 +1,1 @@
+"""One network in training: its parts, its loop, its evaluation, and how it is interrupted."""

@@ -1,0 +1,38 @@
+"""What surrounds the work of a run: threads, random state, Ctrl-C, and the status in run.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+
+import torch
+
+from sleepengine.pipeline.run_folder import RunFolder
+from sleepengine.pipeline.training.interrupts import Interrupts
+
+
+def now() -> str:
+    """The time as run.json writes it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@contextmanager
+def session(folder: RunFolder, threads: int, seconds: Callable[[], float]) -> Iterator[Interrupts]:
+    """Note how the work inside ends: finished (then the checkpoint goes), interrupted or failed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]), Interrupts() as interrupts:
+            folder.note(status="running", finished=None)
+            yield interrupts
+    except KeyboardInterrupt:
+        folder.note(status="interrupted", seconds=seconds())
+        raise
+    except BaseException:
+        folder.note(status="failed", seconds=seconds())
+        raise
+    finally:
+        torch.set_num_threads(before)
+    folder.note(status="finished", finished=now(), seconds=seconds())
+    folder.remove_checkpoint()
