@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from sleepengine import recipes
 from sleepengine.engine.sleep_engine import SleepEngine
-from sleepengine.pipeline.bundle import Split
-from sleepengine.pipeline.data import mnist_family
-from sleepengine.pipeline.models import mlp
+from sleepengine.pipeline.problems.bundle import Split
+from sleepengine.pipeline.problems.data import mnist_family
+from sleepengine.pipeline.problems.models import mlp
 from sleepengine.report.plots import COLOURS, STYLES, Pen, Plot, draw
 from sleepengine.rules.rule import Rule
 

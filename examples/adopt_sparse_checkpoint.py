@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import sleepengine as se
-from sleepengine.pipeline.bundle import Data
-from sleepengine.pipeline.data import digits
-from sleepengine.pipeline.models import mlp
+from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.data import digits
+from sleepengine.pipeline.problems.models import mlp
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, epochs: int) -> None:

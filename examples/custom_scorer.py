@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import sleepengine as se
-from sleepengine.pipeline.data import digits
-from sleepengine.pipeline.models import mlp
+from sleepengine.pipeline.problems.data import digits
+from sleepengine.pipeline.problems.models import mlp
 
 
 class PushedMagnitude(se.Scorer):
