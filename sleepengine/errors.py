@@ -42,6 +42,16 @@ class FileError(SleepError, ValueError):
     """A file of ours is damaged, truncated, or not ours."""
 
 
+def shortened(value: object, longest: int = 60) -> str:
+    """The value as it is written, on one line and cut where it is long.
+
+    >>> shortened(list(range(100)), longest=12)
+    '[0, 1, 2,...'
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def closest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names nearest to `name`, best first.
 

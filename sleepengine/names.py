@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import UninitializedParameter
 
-from sleepengine.errors import SetupError, UnknownNameError, did_you_mean
+from sleepengine.errors import SetupError, UnknownNameError, did_you_mean, shortened
 
 _WRAPPER_PARTS = frozenset({"module", "_orig_mod"})
 _WEIGHTED = (
@@ -176,13 +176,14 @@ def matching(model: nn.Module, patterns: str | Iterable[str]) -> tuple[str, ...]
     its own `weight`), or a shell pattern such as `"*.weight"` over parameter names.
 
     Raises:
-        UnknownNameError: a pattern matches nothing.
+        UnknownNameError: a pattern matches nothing, or there is none.
+        SetupError: a pattern is no text.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     >>> matching(net, "1"), matching(net, ["*.weight", "0.bias"])
     (('1.weight',), ('0.weight', '0.bias', '1.weight'))
     """
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    wanted = _patterns(patterns)
     known, tied, scope = named_parameters(model), aliases(model), default_scope(model)
     found: set[str] = set()
     for pattern in wanted:
@@ -196,29 +197,6 @@ def matching(model: nn.Module, patterns: str | Iterable[str]) -> tuple[str, ...]
     return tuple(name for name in known if name in found)
 
 
-def check_targets(parameters: Mapping[str, Tensor], targets: Iterable[str]) -> None:
-    """Targets hold memory of their own and have a shape.
-
-    Raises:
-        SetupError: a target shares memory with another parameter, or is not initialised yet.
-    """
-    chosen = set(targets)
-    for name in sorted(chosen):
-        if isinstance(parameters[name], UninitializedParameter):
-            raise SetupError(f"{name!r} has no shape yet; run one batch through the model first")
-    spans = sorted(_spans(parameters), key=lambda span: span[:3])
-    for i, (storage, _, end, name) in enumerate(spans):
-        for other_storage, other_start, _, other in spans[i + 1 :]:
-            if other_storage != storage or other_start >= end:
-                break
-            if chosen & {name, other}:
-                raise SetupError(
-                    f"{name!r} and {other!r} are two parameters on the same memory: what one "
-                    "does to a weight the other undoes. Tie them by assigning one Parameter to "
-                    "both modules, or leave both out of params="
-                )
-
-
 def _slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     """(canonical name, module, attribute) of every place that holds a parameter."""
     for prefix, module in unwrap(model).named_modules(remove_duplicate=False):
@@ -226,6 +204,22 @@ def _slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
             if parameter is not None:
                 full = f"{prefix}.{attribute}" if prefix else attribute
                 yield canonical(full), module, attribute
+
+
+def _patterns(patterns: str | Iterable[str]) -> list[str]:
+    """The patterns as a list, at least one."""
+    if not isinstance(patterns, (str, Iterable)) or isinstance(patterns, Tensor):
+        raise SetupError(f"params={shortened(patterns)} is no list of names or patterns")
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not wanted:
+        raise UnknownNameError(
+            f"params={patterns!r} names no parameter; leave params out for the weights of linear, "
+            "convolution and attention layers"
+        )
+    for one in wanted:
+        if not isinstance(one, str):
+            raise SetupError(f"params: {shortened(one)} is not the name or pattern of a parameter")
+    return wanted
 
 
 def _hits(pattern: str, names: Sequence[str], scope: Sequence[str]) -> list[str]:
@@ -237,15 +231,3 @@ def _hits(pattern: str, names: Sequence[str], scope: Sequence[str]) -> list[str]
     if f"{pattern}.weight" in names:
         return [f"{pattern}.weight"]
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-
-
-def _spans(parameters: Mapping[str, Tensor]) -> Iterator[tuple[int, int, int, str]]:
-    """(storage address, first byte, byte after the last, name) of what holds memory."""
-    for name, tensor in parameters.items():
-        if isinstance(tensor, UninitializedParameter) or not tensor.numel() or tensor.is_meta:
-            continue
-        steps = zip(tensor.shape, tensor.stride(), strict=True)
-        last = sum((size - 1) * stride for size, stride in steps)
-        start = int(tensor.storage_offset()) * tensor.element_size()
-        end = start + (last + 1) * tensor.element_size()
-        yield tensor.untyped_storage().data_ptr(), start, end, name

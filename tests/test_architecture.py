@@ -13,7 +13,7 @@ OURS = set(PACKAGES)
 # Lower layers never import upper ones. A name is a module or package of sleepengine.
 LAYERS = (
     ("errors",),
-    ("names", "parametrized", "distributed"),
+    ("names", "parametrized", "distributed", "shared_memory"),
     ("masks",),
     ("choosing", "enforcement", "files", "journal"),
     ("nodes",),

@@ -4,6 +4,7 @@ from torch import nn
 
 from sleepengine import names
 from sleepengine.errors import SetupError, UnknownNameError
+from sleepengine.shared_memory import check_targets
 
 
 class Net(nn.Module):
@@ -132,17 +133,17 @@ def test_two_parameters_on_one_memory_are_refused_by_name():
     found = names.named_parameters(net)
     for target in ("0.weight", "1.weight"):
         with pytest.raises(SetupError, match=r"'0\.weight' and '1\.weight' are two parameters"):
-            names.check_targets(found, [target])
-    names.check_targets(found, ["2.weight", "0.bias"])
+            check_targets(found, [target])
+    check_targets(found, ["2.weight", "0.bias"])
 
 
 def test_neighbours_in_one_buffer_are_not_shared():
     buffer, net = torch.zeros(12), nn.Module()
     net.a, net.b = nn.Parameter(buffer[:6].view(2, 3)), nn.Parameter(buffer[6:].view(2, 3))
-    names.check_targets(names.named_parameters(net), ["a", "b"])
+    check_targets(names.named_parameters(net), ["a", "b"])
     net.c = nn.Parameter(buffer[5:7])
     with pytest.raises(SetupError, match="'a' and 'c'"):
-        names.check_targets(names.named_parameters(net), ["a"])
+        check_targets(names.named_parameters(net), ["a"])
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
@@ -150,4 +151,4 @@ def test_lazy_parameters_need_a_batch_first():
     net = nn.Sequential(nn.LazyLinear(3))
     assert names.default_scope(net) == ("0.weight",)
     with pytest.raises(SetupError, match=r"'0\.weight' has no shape yet; run one batch"):
-        names.check_targets(names.named_parameters(net), ["0.weight"])
+        check_targets(names.named_parameters(net), ["0.weight"])

@@ -76,9 +76,10 @@ class KeptPoints:
     def __getitem__(self, tag: str) -> KeptPoint:
         """The point, or an error that lists what is kept."""
         if tag not in self._points:
+            near = f"{did_you_mean(tag, self._points)} " if self._points else ""
             raise SetupError(
-                f"nothing was kept at {tag!r}. {did_you_mean(tag, self._points)} "
-                "Points are found from the rules at attach; name others with keep=(...)."
+                f"nothing was kept at {tag!r}. {near}Points are kept from attach on, where a rule "
+                f'asks for them; ask for one yourself with SleepEngine(..., keep=("{tag}",))'
             )
         return self._points[tag]
 

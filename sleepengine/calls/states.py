@@ -42,17 +42,31 @@ def _mask(positions: Any, shape: torch.Size) -> Tensor:
     return to_mask(positions, shape)
 
 
-def as_store(like: MaskStore, masks: MaskStore | Mapping[str, Tensor]) -> MaskStore:
+def as_store(
+    model: nn.Module, like: MaskStore, masks: MaskStore | Mapping[str, Tensor]
+) -> MaskStore:
     """A store with these masks: a store as it is, or name -> bool tensor (True = awake).
 
-    Names that are missing from a mapping stay as they are.
+    A layer's name means its `weight`. Names that are missing from a mapping stay as they are.
+
+    Raises:
+        UnknownNameError: no such layer or parameter.
+        SetupError: no bool tensor, another shape, or two masks for one parameter.
     """
     if isinstance(masks, MaskStore):
         return masks
-    result = like.fork()
-    for name, awake in masks.items():
+    result, given = like.fork(), dict[str, str]()
+    for layer, awake in masks.items():
+        name = parameter_of(model, layer)
+        if name in given:
+            raise SetupError(f"masks: {given[name]!r} and {layer!r} are both masks of {name}")
+        given[name] = layer
         if not isinstance(awake, Tensor) or awake.dtype != torch.bool:
-            raise SetupError(f"masks[{name!r}]: give a bool tensor, True = awake")
+            raise SetupError(f"masks[{layer!r}]: give a bool tensor, True = awake")
+        if awake.shape != like.shape(name):
+            raise SetupError(
+                f"masks[{layer!r}] has shape {tuple(awake.shape)}, {name} {tuple(like.shape(name))}"
+            )
         result.wake(Choice({name: awake}))
         result.sleep(Choice({name: ~awake}))
     return result

@@ -14,7 +14,7 @@ from sleepengine.attachment.plain_loop import Driver, PlainLoop
 from sleepengine.calls import states
 from sleepengine.calls.compact_calls import CompactCalls, compaction_of
 from sleepengine.enforcement.hooks import Enforcer
-from sleepengine.engine import node_setup, setup, state
+from sleepengine.engine import arguments, node_setup, setup, state
 from sleepengine.engine.conductor import Conductor
 from sleepengine.engine.sentinel import Sentinel
 from sleepengine.errors import SetupError
@@ -104,14 +104,14 @@ class SleepEngine(CompactCalls):
         compact: str | None = None,
     ) -> None:
         self.model = model
-        self.rules = setup.named(rules)
+        self.rules = arguments.named(rules)
         self.live: Live = setup.live_things(
             model,
-            setup.as_tuple(optimizer, Optimizer),
-            setup.as_tuple(scheduler, object),
-            setup.as_tuple(sampler, object),
+            arguments.as_tuple(optimizer, Optimizer),
+            arguments.as_tuple(scheduler, object),
+            arguments.as_tuple(sampler, object),
             initialisers or {},
-            setup.Memory(memory, park_on, park_state),
+            arguments.Memory(memory, park_on, park_state),
             self.rules,
             seed,
         )
@@ -195,7 +195,7 @@ class SleepEngine(CompactCalls):
 
     def fire(self, *rules: Rule) -> Changes:
         """Fire these rules now, as one transaction, whatever their triggers say."""
-        return self.firing.fire(setup.named(rules), self.enforcer.captured() or None)
+        return self.firing.fire(arguments.named(rules), self.enforcer.captured() or None)
 
     def undo(self) -> bool:
         """Take back the last transaction; True when bit for bit (no step was taken since).
@@ -205,8 +205,8 @@ class SleepEngine(CompactCalls):
         return self.firing.undo()
 
     def set_masks(self, masks: MaskStore | Mapping[str, Tensor]) -> Changes:
-        """Make the masks equal to a store, or to name -> bool tensor (True = awake)."""
-        return self.firing.become(states.as_store(self.live.store, masks))
+        """Make the masks equal to a store, or to layer or name -> bool tensor (True = awake)."""
+        return self.firing.become(states.as_store(self.model, self.live.store, masks))
 
     def act(self, action: Action, choice: Choice) -> Changes:
         """Do one action to chosen weights now, as one transaction."""
