@@ -104,9 +104,13 @@ def _attention(module: Any, shapes: Shapes, groups: int | None) -> dict[str, int
     if inner == module.embed_dim == width:
         return {}
     if inner != width or inner % module.head_dim:
+        d = module.head_dim
         raise RefusedError(
-            "MultiheadAttention takes the width of its heads from the width of its input, so "
-            f"{inner // module.head_dim} heads of {module.head_dim} cannot serve a width of {width}"
+            "MultiheadAttention takes the width of its heads from the width of its input (torch's "
+            "multi_head_attention_forward views q, k and v with the width of the query), so "
+            f"{inner // d} heads of {d} cannot serve a width of {width}. They sleep as zeros. To "
+            "cut heads, write the attention with linear layers, as attention_heads(model, layer, "
+            "heads=, projections=, out=) takes it, or let channels sleep in the same measure"
         )
     same = {"kdim": width, "vdim": width} if module._qkv_same_embed_dim else {}
     return {"embed_dim": width, "num_heads": inner // module.head_dim, **same}

@@ -6,7 +6,7 @@ from torch import nn
 
 from sleepengine import SetupError, SleepEngine
 from sleepengine.nodes import NodeGroup, Slice
-from sleepengine.nodes.hand_written import attention_heads, recurrent_units
+from sleepengine.nodes.hand_written import recurrent_units
 
 
 def hidden(read_by=()):
@@ -136,21 +136,6 @@ def test_muon():
     engine = SleepEngine(model, [muon, rest], nodes=[hidden()]).attach()
     engine.sleep_nodes("0", 1)
     refused(engine, "Muon scales its step with the shape of the whole matrix")
-
-
-def test_heads_alone_of_multihead_attention():
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.mha = nn.MultiheadAttention(4, 2, batch_first=True)
-
-        def forward(self, x):
-            return self.mha(x, x, x)[0]
-
-    model = Net().double()
-    engine = engine_of(model, [attention_heads(model, "mha")], {"mha": [0]})
-    inputs = torch.randn(2, 3, 4, dtype=torch.float64)
-    refused(engine, "takes the width of its heads from the width of its input", inputs)
 
 
 def test_directions_of_unequal_size():
