@@ -23,8 +23,8 @@ from sleepengine.journal import Journal, Record, TensorCounts
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
-from sleepengine.rules.ages import Restarted, tell_filters
-from sleepengine.rules.happenings import Handler, Happening, News
+from sleepengine.rules.ages import Restarted, of_nodes, tell_filters
+from sleepengine.rules.happenings import Handler, Happening, news_of
 from sleepengine.rules.rule import Rule
 from sleepengine.rules.timekeeper import Timekeeper
 
@@ -75,7 +75,7 @@ class Firing:
         self.carries = carries
         for rule in rules:
             self._time.fired(rule.name)
-        self._tell(drafts, changes)
+        self._tell(drafts, changes, transaction.node_changes, reset)
         return changes
 
     def at_once(self, action: Action, choice: Choice, name: str = "direct call") -> Changes:
@@ -85,7 +85,7 @@ class Firing:
         draft = self._record(name, str(action), repr(action), done)
         reset = [Restarted(choice, done)] if action.event == Happening.RESET.name else []
         changes = self._commit(transaction, [draft], reset=reset)
-        self._tell([draft], changes)
+        self._tell([draft], changes, transaction.node_changes, reset)
         return changes
 
     def become(self, masks: MaskStore, name: str = "set masks") -> Changes:
@@ -94,7 +94,7 @@ class Firing:
         transaction.become(masks, Parked(), StatePolicy.KEEP)
         drafts: list[Record] = []
         changes = self._commit(transaction, drafts, name)
-        self._tell(drafts, changes)
+        self._tell(drafts, changes, transaction.node_changes)
         return changes
 
     def undo(self) -> bool:
@@ -240,17 +240,17 @@ class Firing:
         draft = self._record("undo", "Undo", "asked for", Choice.empty(), note)
         self._journal.append(self._finished([draft]), before, self._live.store)
 
-    def _tell(self, records: Sequence[Record], changes: Changes) -> None:
-        happened: dict[Happening, bool] = {
-            Happening.SLEPT: not changes.slept.is_empty(),
-            Happening.WOKE: not changes.woke.is_empty(),
-            Happening.FROZE: not changes.frozen.is_empty(),
-            Happening.THAWED: not changes.thawed.is_empty(),
-            Happening.RESET: any(r.action == "Reset" and r.changed for r in records),
-            Happening.REWOUND: any(r.action == "Rewind" for r in records),
-        }
-        for kind in happened:
-            self.happened[kind] += happened[kind]
+    def _tell(
+        self,
+        records: Sequence[Record],
+        changes: Changes,
+        nodes: Changes,
+        reset: Sequence[Restarted] = (),
+    ) -> None:
+        told = news_of(self._time.iteration, records, changes, (*nodes, of_nodes(reset)))
+        for news in told:
+            self.happened[news.happening] += 1
         for kind, handler in list(self.handlers):
-            if happened[kind]:
-                handler(News(kind, self._time.iteration, tuple(records), changes))
+            for news in told:
+                if news.happening is kind:
+                    handler(news)

@@ -21,6 +21,15 @@ class Restarted(NamedTuple):
     entries: Choice
 
 
+def of_nodes(reset: Iterable[Restarted]) -> Choice:
+    """The nodes that were reset; those whose weights were chosen one by one are not among them."""
+    found = Choice.empty(Layer.NODES)
+    for one in reset:
+        if one.chosen.layer is Layer.NODES:
+            found = found.union(one.chosen)
+    return found
+
+
 def tell_filters(
     rules: Iterable[Rule],
     names_of: Callable[[Rule], Sequence[str]],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sleepengine.errors import SetupError, did_you_mean
 from sleepengine.journal import Record
+from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.planes import Changes
 
 
@@ -24,15 +25,37 @@ class Happening(Enum):
 
 @dataclass(frozen=True)
 class News:
-    """One event: what happened, when, by which rules, and to which weights."""
+    """One event: what happened, when, by which rules, and to which weights.
+
+    `nodes` are the nodes to which it happened, by group, where nodes were chosen.
+    """
 
     happening: Happening
     step: int
     records: tuple[Record, ...]
     changes: Changes
+    nodes: Choice = field(default_factory=lambda: Choice.empty(Layer.NODES))
 
 
 Handler = Callable[[News], None]
+
+
+def news_of(
+    step: int, records: Sequence[Record], changes: Changes, nodes: Sequence[Choice]
+) -> list[News]:
+    """The events of one transaction; `nodes` slept, woke, froze, thawed and were reset in it."""
+    kinds = (Happening.SLEPT, Happening.WOKE, Happening.FROZE, Happening.THAWED)
+    found = [kind for kind, choice in zip(kinds, changes, strict=True) if not choice.is_empty()]
+    if any(one.action == "Reset" and one.changed for one in records):
+        found.append(Happening.RESET)
+    if any(one.action == "Rewind" for one in records):
+        found.append(Happening.REWOUND)
+    of_nodes = dict(zip((*kinds, Happening.RESET), nodes, strict=True))
+    nothing = Choice.empty()
+    return [
+        News(kind, step, tuple(records), changes, of_nodes.get(kind, nothing).on_layer(Layer.NODES))
+        for kind in found
+    ]
 
 
 def happening(which: str | Happening) -> Happening:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.masks.choice import Kind
 from sleepengine.masks.matrices import counts_matrix
 from sleepengine.masks.store import MaskStore
+from sleepengine.structure.dormancy import dormancy
 from sleepengine.structure.lives import Lives, asleep_nodes, churn, lives
 from sleepengine.structure.wiring import Joint, Wiring
 
@@ -160,6 +161,20 @@ class AwakeNetwork:
         """Of each node's entries the share that sleeps after one of two steps alone."""
         group = group_of(self.engine.live.nodes, layer)
         return churn(self.store(a), self.store(b), group)
+
+    def dormancy(self, layer: str, batches: Iterable[Any]) -> Tensor:
+        """Of each node mean |h| over the mean of its group, h being what its readers receive.
+
+        Sokar et al. 2023 call a node dormant at or below 0.025, or 0.1.
+
+        Args:
+            layer: a group, or a layer that makes its nodes.
+            batches: inputs, or pairs (input, target); the model runs on them in eval mode.
+
+        Raises:
+            SetupError: nobody reads the nodes with weights, or the readers' inputs cannot be seen.
+        """
+        return dormancy(self.engine.live, group_of(self.engine.live.nodes, layer), batches)
 
     def awake_counts(self, step: int | None = None) -> dict[str, tuple[int, int]]:
         """Group -> (nodes awake, nodes)."""
