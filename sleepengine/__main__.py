@@ -1,6 +1,6 @@
 """`python -m sleepengine`."""
 
-from sleepengine.command_line.cli import main
+from sleepengine.command_line.entry import entry
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    entry()

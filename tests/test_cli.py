@@ -278,3 +278,30 @@ def test_ctrl_c_says_how_to_go_on(
     assert main(["run", str(config), "--quiet", "--out", str(tmp_path / "whole")]) == 0
     for name in ("curves.jsonl", "journal.jsonl"):
         assert (out / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+PRESSED_WHILE_LOADING = """
+import signal, sys
+from sleepengine.command_line.entry import entry
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "LIBRARY":
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["sleepengine", "plan", CONFIG]
+entry()
+"""
+
+
+@pytest.mark.parametrize("library", ["click", "torch", "yaml"])
+def test_ctrl_c_while_it_starts_is_no_traceback(library: str, config: Path) -> None:
+    code = PRESSED_WHILE_LOADING.replace("LIBRARY", library).replace("CONFIG", repr(str(config)))
+    done = fresh(code=code)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it(config: Path) -> None:
+    code = PRESSED_WHILE_LOADING.replace("LIBRARY", "click").replace("CONFIG", repr(str(config)))
+    done = fresh(code="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + code)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -14,10 +14,11 @@ from schedules import Clock
 from sleepengine.actions.live import Stateful
 from sleepengine.engine import setup
 from sleepengine.engine.sleep_engine import SleepEngine
-from sleepengine.errors import ConfigError, SetupError, UnknownNameError
+from sleepengine.errors import ConfigError, SetupError
 from sleepengine.files.yaml_document import KeyPath
 from sleepengine.firing.gathering import BatchLoss, Criterion
 from sleepengine.nodes.units import Nodes
+from sleepengine.pipeline.checks import at_rules, check_params
 from sleepengine.pipeline.configuration.config import Config
 from sleepengine.pipeline.configuration.entries import Entry, Kind
 from sleepengine.pipeline.configuration.reading import Call
@@ -131,11 +132,12 @@ def engine(
     ask for; fire those with `engine.fire(*level_rules(config))`.
 
     Raises:
-        ConfigError: a pattern of `engine: params:` matches nothing in this model.
-        SetupError: what the engine finds.
+        ConfigError: a `params:` matches nothing in this model, or a rule cannot work.
+        SetupError: what else the engine finds.
     """
     options = {name: getattr(config.engine, name) for name in config.engine.model_fields_set}
     own, between = rules(config), level_rules(config)
+    check_params(config, model, own + between)
     tags = setup.kept_times(between, options.pop("keep", ()))
     nodes = options.pop("nodes", None)
     if nodes is None:
@@ -154,8 +156,8 @@ def engine(
             example_inputs=example_inputs if nodes else None,
             **options,
         )
-    except UnknownNameError as error:
-        raise _fault(config, ("engine", "params"), str(error)) from error
+    except SetupError as error:
+        raise at_rules(config, own, error) from error
 
 
 def _rules(config: Config, entry: Entry, data: Sequence[Any], path: KeyPath) -> tuple[Rule, ...]:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from sleepengine.errors import SetupError
 from sleepengine.pipeline.build import level_rules
+from sleepengine.pipeline.checks import check_schedules
 from sleepengine.pipeline.configuration.config import Config, load
 from sleepengine.pipeline.configuration.tables import Plugins
 from sleepengine.pipeline.experiments import lottery
 from sleepengine.pipeline.experiments.jobs import RANDOM_REINIT
-from sleepengine.pipeline.experiments.runner import Options
+from sleepengine.pipeline.experiments.runner import Options, empty_checkpoint
 from sleepengine.pipeline.experiments.table import check_parts, networks_of, runner_of
 from sleepengine.pipeline.header import header
 from sleepengine.pipeline.outcome import RunResult
@@ -23,6 +24,7 @@ from sleepengine.pipeline.run_folder import RunFolder
 from sleepengine.pipeline.training.evaluate import LossFn
 from sleepengine.pipeline.training.network import Network, make
 from sleepengine.pipeline.training.session import now
+from sleepengine.pipeline.training.train import told
 from sleepengine.pipeline.worker_count import cores, worth
 
 
@@ -61,9 +63,8 @@ def run(
         plugin_names: the modules that `plugins` come from, as worker processes load them.
 
     Raises:
-        ConfigError: the configuration is wrong.
-        SetupError: something cannot work; nothing was trained or written.
-        ScheduleError: a rule would never fire, or its curve would be cut short.
+        ConfigError: the configuration is wrong, a rule would never fire or miss its target.
+        SetupError: something else cannot work; nothing was trained or written.
         KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
     """
     if not isinstance(config, Config):
@@ -75,17 +76,19 @@ def run(
     parts = Parts.of(config, folder, given)
     network = checked(parts)
     target = default_folder(config.name) if out is None else Path(out)
-    run_folder = RunFolder.create(target, config.text, header(parts, network, now()))
     place = None if folder is None else str(folder.absolute())
     workers = options.workers
     if workers is None:
         steps = networks_of(parts) * parts.total_steps
         workers = worth(len(config.seeds), steps, cores())
-    if workers == 1 or len(config.seeds) == 1:
+    state = empty_checkpoint(place)
+    if workers > 1 and len(config.seeds) > 1:
+        state |= {"workers": workers, "networks": networks_of(parts)}
+    run_folder = RunFolder.create(target, config.text, header(parts, network, now()), state)
+    with run_folder.held():
+        if "workers" in state:
+            return Parallel(run_folder, options, plugin_names, state).run()
         return runner_of(parts, run_folder, options, place).run()
-    together = Parallel(run_folder, options, plugin_names)
-    together.begin(workers, place, networks_of(parts))
-    return together.run()
 
 
 def default_folder(name: str) -> Path:
@@ -115,17 +118,19 @@ def checked(parts: Parts) -> Network:
     """A network of the run, after everything was tried that can be tried without training.
 
     Raises:
-        SetupError, ScheduleError: naming what cannot work.
+        ConfigError, SetupError: naming what cannot work.
     """
     config = parts.config
     check_parts(parts)
     network = make(parts, config.seeds[0])
     engine = network.engine
     engine.time.steps_per_epoch, engine.time.total_steps = parts.steps_per_epoch, parts.total_steps
-    engine.conductor.agenda.check()
-    engine.conductor.sentinel.foresee(engine.conductor.agenda)
+    check_schedules(config, engine, told(parts.data))
     if config.lottery is not None:
-        lottery.start_step(level_rules(config), parts)
+        try:
+            lottery.start_step(level_rules(config), parts)
+        except SetupError as error:
+            raise config.fault(("lottery", "each_level"), str(error)) from error
         if RANDOM_REINIT in config.lottery.arms:
             lottery.check_draws(parts)
     return network

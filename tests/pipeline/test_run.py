@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sleepengine.errors import ConfigError, ScheduleError, SetupError, UnknownNameError
+from sleepengine.errors import ConfigError, SetupError, UnknownNameError
 from sleepengine.files import container
 from sleepengine.masks.store import MaskStore
 from sleepengine.pipeline.configuration.config import load
@@ -286,8 +286,8 @@ WEIGHT = nn.Parameter(torch.zeros(1))
         (TRAIN, {"optimizer": lambda model: 3}, SetupError, "gave a int"),
         (TRAIN, {"data": 3}, SetupError, "must be a pipeline.Data"),
         (EARLY, {"model": nn.Linear(4, 3)}, SetupError, "random_reinit draws weights anew"),
-        (LATE.replace("4it", "2ep"), {}, SetupError, "rewinds to '2ep' .step 10."),
-        (TRAIN.replace("once: 1ep", "once: 9ep"), {}, ScheduleError, "9ep.* never fires"),
+        (LATE.replace("4it", "2ep"), {}, ConfigError, ":9:5: lottery: rewinds to '2ep' .step 10."),
+        (TRAIN.replace("once: 1ep", "once: 9ep"), {}, ConfigError, "9ep.* never fires"),
     ],
 )
 def test_errors_come_before_anything_is_written(

@@ -17,15 +17,21 @@ from sleepengine.errors import SleepError
 from sleepengine.pipeline.experiments.jobs import Job
 from sleepengine.pipeline.outcome import Outcome
 from sleepengine.pipeline.parts import Parts
-from sleepengine.pipeline.problems.bundle import Part
+from sleepengine.pipeline.problems.bundle import Data, Part
 from sleepengine.pipeline.run_folder import Lines, RunFolder
 from sleepengine.pipeline.training.evaluate import Score, evaluate
 from sleepengine.pipeline.training.network import Network
+from sleepengine.pipeline.training.node_lines import NodeLines
 
 # Ignite logs an error for every exception that it passes on, which would be told twice.
 SILENT = logging.getLogger("sleepengine.pipeline.trainer")
 SILENT.addHandler(logging.NullHandler())
 SILENT.propagate = False
+
+
+def told(data: Data) -> tuple[str, ...]:
+    """The metrics that a training tells the rules; of a validation split only where there is one."""
+    return ("train_loss", "valid_loss", "valid_accuracy") if len(data.valid) else ("train_loss",)
 
 
 class TrainingError(SleepError, RuntimeError):
@@ -69,10 +75,13 @@ class Training:
         self._every = parts.evaluate_every
         self._per_epoch = parts.steps_per_epoch
         self._began = time.perf_counter()
+        self._nodes = NodeLines(folder, network.engine, self._where())
 
     def run(self) -> Outcome:
         """Train to the end; every interruption leaves the network between two steps."""
         engine, batches = self.network.engine, self.network.batches
+        if self.step == self.network.start:
+            self._nodes.begin(self.step)
         trainer = Engine(self._step)
         trainer.logger = SILENT
         # Handlers run in this order: what is kept or saved at a step has its schedule done.
@@ -198,10 +207,12 @@ class Training:
             line = {**self._where(), **{name: row[name] for name in kept}, "epoch": epoch}
             self._folder.append(Lines.JOURNAL, line)
         self.progress.records = self.network.engine.journal.next_index
+        self._nodes.write()
 
     def _outcome(self) -> Outcome:
         """Score the end of the training; rules that fired at the very end are in it."""
         self._write_journal()
+        self._nodes.end(self.step, self._parts.data)
         network, best = self.network, self.progress.best or {}
         valid, test = self._score(Part.VALID), self._score(Part.TEST)
         return Outcome(
