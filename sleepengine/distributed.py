@@ -31,7 +31,17 @@ class Ranks:
     @property
     def several(self) -> bool:
         """Whether there is more than one process."""
-        return self.group is not None and dist.get_world_size(self.group) > 1
+        return self.count > 1
+
+    @property
+    def count(self) -> int:
+        """How many processes."""
+        return 1 if self.group is None else dist.get_world_size(self.group)
+
+    @property
+    def index(self) -> int:
+        """Which of them this is."""
+        return 0 if self.group is None else dist.get_rank(self.group)
 
     def mean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean of every tensor over the processes; the same bits on each of them.
@@ -49,7 +59,13 @@ class Ranks:
             result[name] = total.div_(world)
         return {name: result[name] for name in tensors}
 
-    def check_same(self, digest: Callable[[], str], what: str) -> None:
+    def check_same(
+        self,
+        digest: Callable[[], str],
+        what: str,
+        things: str = "masks",
+        remedy: str = "scorers and direct calls must be the same on every process",
+    ) -> None:
         """All processes hold the same digest (only computed when there are several).
 
         Raises:
@@ -65,9 +81,15 @@ class Ranks:
         odd = [rank for rank, other in enumerate(gathered) if not torch.equal(other, gathered[0])]
         if odd:
             raise RanksDisagreeError(
-                f"after {what} the masks of ranks {odd} differ from those of rank 0: scorers and "
-                "direct calls must be the same on every process"
+                f"after {what} the {things} of ranks {odd} differ from those of rank 0: {remedy}"
             )
+
+
+def everyone() -> Ranks:
+    """All processes of the default group, or this one alone when none was set up."""
+    if dist.is_available() and dist.is_initialized():
+        return Ranks(dist.group.WORLD)
+    return Ranks()
 
 
 def ranks_of(model: nn.Module) -> Ranks:

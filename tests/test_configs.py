@@ -18,6 +18,7 @@ FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PER_LAYER = PerTensor(Factors({"fc3*": 0.5}))
 RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "acdc": recipes.acdc,
+    "add_multiply": lambda: (),
     "channel_gradual": lambda: recipes.channel_gradual(interval="5%"),
     "continual_backprop": lambda: recipes.continual_backprop(end="95%"),
     "dense_sparse_dense": recipes.dense_sparse_dense,
@@ -101,4 +102,5 @@ def test_it_says_where_it_is_from_and_how_to_run_it(path):
 
 @by_name
 def test_it_needs_no_files_unless_its_name_says_so(path):
-    assert load(path).data.name == ("mnist" if path.stem.endswith("_mnist") else "digits")
+    known = {"add_multiply": "pairs", "lottery_ticket_mnist": "mnist"}
+    assert load(path).data.name == known.get(path.stem, "digits")

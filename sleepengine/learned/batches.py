@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from sleepengine.errors import SetupError
+from sleepengine.learned.inputs import Inputs
 
 
 def as_pair(batch: Any) -> tuple[Any, Any]:
@@ -33,7 +34,7 @@ def size_of(batch: Any) -> int:
     >>> size_of({"a": torch.zeros(4, 2), "b": [torch.zeros(4)]})
     4
     """
-    sizes = {len(t) if t.dim() else 0 for t in _tensors(batch)}
+    sizes = {len(t) if t.dim() else 0 for t in tensors_of(batch)}
     if len(sizes) != 1 or 0 in sizes:
         raise SetupError(
             f"a batch needs tensors with the samples along dimension 0; found sizes {sorted(sizes)}"
@@ -44,7 +45,7 @@ def size_of(batch: Any) -> int:
 def split(batch: Any, parts: int) -> list[Any]:
     """The batch in `parts` consecutive parts, the first ones a sample longer when uneven.
 
-    Tensors may be nested in lists, tuples and dicts; anything else goes into every part.
+    Tensors may be nested in lists, tuples, dicts and `Inputs`; anything else goes into every part.
 
     >>> import torch
     >>> split((torch.arange(5), "note"), 2)
@@ -55,6 +56,9 @@ def split(batch: Any, parts: int) -> list[Any]:
     if isinstance(batch, Mapping):
         split_up = {key: split(value, parts) for key, value in batch.items()}
         return [{key: pieces[i] for key, pieces in split_up.items()} for i in range(parts)]
+    if isinstance(batch, Inputs):
+        both = zip(split(batch.args, parts), split(batch.kwargs, parts), strict=True)
+        return [Inputs(args, kwargs) for args, kwargs in both]
     if isinstance(batch, list | tuple):
         pieces = [split(value, parts) for value in batch]
         return [type(batch)([p[i] for p in pieces]) for i in range(parts)]
@@ -73,6 +77,8 @@ def stacked(batch: Any, parts: int) -> Any:
         return batch.unflatten(0, (parts, -1))
     if isinstance(batch, Mapping):
         return {key: stacked(value, parts) for key, value in batch.items()}
+    if isinstance(batch, Inputs):
+        return Inputs(stacked(batch.args, parts), stacked(batch.kwargs, parts))
     if isinstance(batch, list | tuple):
         return type(batch)([stacked(value, parts) for value in batch])
     return batch
@@ -89,16 +95,33 @@ def flattened(output: Any) -> Any:
     return output
 
 
+def with_tensors(batch: Any, tensors: Iterator[Tensor]) -> Any:
+    """The batch with other tensors in the places of its own, in the order of `tensors_of`."""
+    if isinstance(batch, Tensor):
+        return next(tensors)
+    if isinstance(batch, Mapping):
+        return {key: with_tensors(value, tensors) for key, value in batch.items()}
+    if isinstance(batch, Inputs):
+        args = with_tensors(batch.args, tensors)
+        return Inputs(args, with_tensors(batch.kwargs, tensors))
+    if isinstance(batch, list | tuple):
+        return type(batch)([with_tensors(value, tensors) for value in batch])
+    return batch
+
+
 def connected(output: Any) -> bool:
     """Whether any tensor of an output can pass a gradient."""
-    return any(t.requires_grad for t in _tensors(output))
+    return any(t.requires_grad for t in tensors_of(output))
 
 
-def _tensors(batch: Any) -> list[Tensor]:
+def tensors_of(batch: Any) -> list[Tensor]:
+    """All tensors of a nested batch, in order."""
     if isinstance(batch, Tensor):
         return [batch]
     if isinstance(batch, Mapping):
-        return [t for value in batch.values() for t in _tensors(value)]
+        return [t for value in batch.values() for t in tensors_of(value)]
+    if isinstance(batch, Inputs):
+        return tensors_of([batch.args, batch.kwargs])
     if isinstance(batch, list | tuple):
-        return [t for value in batch for t in _tensors(value)]
+        return [t for value in batch for t in tensors_of(value)]
     return []

@@ -63,11 +63,15 @@ class TopK(Relaxation):
     """m = 1 for the largest |l| of every tensor, with the gradient of |l|; floor(f n + 1/2) sleep.
 
     Among equal scores the lowest index sleeps first; one weight of a tensor always stays awake.
-    Scores start uniform in +-1 / sqrt(inputs per row). There is no soft form and no penalty: how
-    many sleep is given.
+    Scores start uniform in +-1 / sqrt(inputs per row). There is no penalty: how many sleep is
+    given.
 
     Args:
         asleep: f, the sleeping share of every tensor, from 0 to below 1.
+        hard: zeros and ones. `hard=False` multiplies weights by sigmoid((|l| - c) / T), where c
+            lies in the middle between the last score asleep and the first awake, and T is
+            `temperature` times the mean score; the mask in the end is the same top.
+        temperature: of the soft form, above 0.
 
     Source: Ramanujan et al. 2020 (edge-popup, arXiv:1911.13299).
 
@@ -76,9 +80,12 @@ class TopK(Relaxation):
     """
 
     asleep: float = 0.5
+    hard: bool = True
+    temperature: float = 0.1
 
     def __post_init__(self) -> None:
         check_number("TopK", "asleep", self.asleep, lambda f: 0 <= f < 1, "from 0 to below 1")
+        check_number("TopK", "temperature", self.temperature, lambda t: t > 0, "above 0")
 
     @property
     def centre(self) -> float:
@@ -91,8 +98,10 @@ class TopK(Relaxation):
         return 0.0
 
     def gates(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
-        """The mask."""
-        return straight_through(self.awake(logits), logits.abs())
+        """The mask, or its soft form."""
+        return (
+            straight_through(self.awake(logits), logits.abs()) if self.hard else self._soft(logits)
+        )
 
     def awake(self, logits: Tensor) -> Tensor:
         """All but the k lowest |l|."""
@@ -106,8 +115,19 @@ class TopK(Relaxation):
         return ~(below | (tied & (tied.cumsum(0) <= left))).view(logits.shape)
 
     def expected(self, logits: Tensor) -> Tensor:
-        """The mask as numbers."""
+        """The mask as numbers, or the soft form."""
+        if not self.hard:
+            return self._soft(logits).detach()
         return self.awake(logits).to(logits.dtype)
+
+    def _soft(self, logits: Tensor) -> Tensor:
+        scores, awake = logits.abs(), self.awake(logits)
+        fixed = scores.detach()
+        if bool(awake.all()):
+            return torch.ones_like(scores) + (scores - fixed)
+        middle = (fixed[awake].min() + fixed[~awake].max()) / 2
+        width = self.temperature * fixed.mean().clamp(min=torch.finfo(fixed.dtype).tiny)
+        return ((scores - middle) / width).sigmoid()
 
     def penalty(self, logits: Tensor) -> None:
         """None."""

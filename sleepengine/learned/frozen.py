@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from sleepengine.engine import setup
 from sleepengine.errors import LeakError, SetupError
+from sleepengine.learned.inputs import Inputs
 from sleepengine.names import named_parameters, unwrap
 
 
@@ -96,13 +97,16 @@ class FrozenModel:
             )
 
     def call(self, gates: Mapping[str, Tensor], x: Any) -> Any:
-        """model(x) with the named weights multiplied by their gates."""
+        """model(x), or model(*args, **kwargs) of `Inputs`, with gated weights."""
         values: dict[str, Tensor] = dict(self._buffers)
         for name, weight in self.weights.items():
             gate = gates.get(name)
             masked = weight if gate is None else weight * gate.to(weight.dtype)
             values.update(dict.fromkeys(self._full[name], masked))
-        return functional_call(self.module, values, (x,), tie_weights=False)
+        given = Inputs.of(x)
+        return functional_call(
+            self.module, values, given.args, dict(given.kwargs), tie_weights=False
+        )
 
     def check_buffers(self) -> None:
         """The forward pass wrote into no buffer (it got copies, so the model is as it was).

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from sleepengine.enforcement.bit_masks import AndMask, Expander, and_
 from sleepengine.errors import SetupError, UnknownNameError, did_you_mean
+from sleepengine.learned.inputs import Inputs
 from sleepengine.masks import bits as packed
 from sleepengine.masks.store import MaskStore
 from sleepengine.names import canonical, named_parameters, unwrap
@@ -21,6 +22,8 @@ Masks = MaskStore | Mapping[str, Tensor]
 
 def masked_call(model: nn.Module, masks: Masks, *inputs: Any) -> Any:
     """model(*inputs) with +0.0 in place of every sleeping weight; nothing is written, ever.
+
+    inputs: as the model takes them, or one `Inputs` where some go by keyword.
 
     masks: a `MaskStore`, `MaskSnapshot` or name -> bool tensor (True = awake); parameters without
     a mask are wholly awake. Gradients reach the weights awake. Layers in train mode update their
@@ -41,7 +44,9 @@ def masked_call(model: nn.Module, masks: Masks, *inputs: Any) -> Any:
         full[name]: known[name].masked_fill(~awake.to(known[name].device), 0.0)
         for name, awake in _checked(masks, known).items()
     }
-    return functional_call(module, values, inputs)
+    first = inputs[0] if len(inputs) == 1 else None
+    given = first if isinstance(first, Inputs) else Inputs(inputs)
+    return functional_call(module, values, given.args, dict(given.kwargs))
 
 
 @contextmanager

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, final
+from collections.abc import Mapping
 
-import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
-from torch.func import vmap
 from torch.optim import Adam, Optimizer
 
+from sleepengine.distributed import Ranks, everyone
 from sleepengine.errors import SetupError
-from sleepengine.learned.batches import as_pair, flattened, size_of, split, stacked
+from sleepengine.learned.batches import as_pair
 from sleepengine.learned.frozen import FrozenModel
 from sleepengine.learned.logits import MaskLogits
-from sleepengine.learned.watch import Watch, check_loss, check_optimizer
+from sleepengine.learned.step import Criterion, MaskStep, Prepare
+from sleepengine.learned.watch import check_optimizer
 from sleepengine.names import named_parameters
-
-Criterion = Callable[[Any, Any], Tensor]
-Prepare = Callable[[Any], tuple[Any, Any]]
 
 
 def create_mask_trainer(
@@ -34,6 +30,7 @@ def create_mask_trainer(
     vectorize: bool = False,
     prepare_batch: Prepare = as_pair,
     verify: bool = True,
+    distributed: bool = True,
 ) -> Engine:
     """Minimise loss + alpha * penalty(logits) / batch size over the logits; the model stays as is.
 
@@ -51,8 +48,13 @@ def create_mask_trainer(
         vectorize: run all samples in one `torch.vmap` call, which holds every masked weight
             `samples` times; False runs one after the other. Batches that do not divide evenly run
             one after the other.
-        prepare_batch: batch -> (input, target), where a batch is no pair, or has to be moved.
+        prepare_batch: batch -> (input, target), where a batch is no pair, or has to be moved; an
+            input of several parts is `Inputs(args, kwargs)`.
         verify: check at the end of every run that the model kept every bit.
+        distributed: where `torch.distributed` runs several processes, average the gradients of
+            logits over them; sample i of process r has the noise of sample r * samples + i, so
+            that W processes do what one does with all batches in a row and W * samples. False
+            lets every process learn a mask of its own.
 
     Returns:
         an Ignite engine; its output is the loss without the penalty, and after every epoch
@@ -64,9 +66,11 @@ def create_mask_trainer(
             During the run: a loss detached from the graph or not finite, logits that no gradient
             reaches or that do not move.
         LeakError: the model changed during the run.
+        RanksDisagreeError: the logits of two processes differ at the start.
 
     Source: Csordas, van Steenkiste and Schmidhuber 2021 (arXiv:2010.02066).
 
+    >>> import torch
     >>> model = nn.Linear(2, 1, bias=False).requires_grad_(False).eval()
     >>> model.weight.copy_(torch.tensor([[1.0, -3.0]])).tolist()
     [[1.0, -3.0]]
@@ -93,84 +97,14 @@ def create_mask_trainer(
         _clip(clip),
         vectorize,
         prepare_batch,
+        everyone() if distributed else Ranks(),
     )
     trainer = Engine(step)
+    trainer.add_event_handler(Events.STARTED, step.check_ranks)
     if verify:
         trainer.add_event_handler(Events.COMPLETED | Events.TERMINATE, frozen.verify)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, _note_share, logits)
     return trainer
-
-
-@final
-class MaskStep:
-    """One step of mask training: draw masks, loss, gradients of the logits, penalty, update."""
-
-    def __init__(
-        self,
-        frozen: FrozenModel,
-        loss_fn: Criterion,
-        logits: MaskLogits,
-        optimizer: Optimizer,
-        samples: int,
-        alpha: float,
-        clip: float | None,
-        vectorize: bool,
-        prepare: Prepare,
-    ) -> None:
-        self._frozen = frozen
-        self._loss_fn = loss_fn
-        self._logits = logits
-        self._optimizer = optimizer
-        self._samples = samples
-        self._alpha = alpha
-        self._clip = clip
-        self._vectorize = vectorize
-        self._prepare = prepare
-        self._watch = Watch(logits.named_parameters(), optimizer)
-
-    def __call__(self, engine: Engine, batch: Any) -> float:
-        """The step number, and with it the noise, is the trainer's iteration."""
-        self._frozen.check_mode()
-        self._optimizer.zero_grad()
-        with torch.enable_grad():
-            loss, size = self._backward(engine.state.iteration, *self._prepare(batch))
-            self._watch.gradients()
-            penalty = self._logits.penalty() if self._alpha else None
-            if penalty is not None:
-                (penalty * (self._alpha / size)).backward()
-        self._frozen.check_buffers()
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._logits.parameters(), self._clip)
-        self._optimizer.step()
-        self._logits.clamp_()
-        self._watch.moved()
-        return loss
-
-    def _backward(self, step: int, x: Any, y: Any) -> tuple[float, int]:
-        """Gradients of the mean loss over the parts; the loss, and the samples in the batch."""
-        size = size_of(x)
-        parts = min(self._samples, size)
-        if self._vectorize and parts > 1 and size % parts == 0:
-            return self._at_once(step, x, y, parts), size
-        total = 0.0
-        pieces = zip(split(x, parts), split(y, parts), strict=True)
-        for sample, (xs, ys) in enumerate(pieces):
-            output = self._frozen.call(self._logits.draw(step, sample), xs)
-            loss = self._loss_fn(output, ys)
-            check_loss(loss, output)
-            share = size_of(xs) / size
-            (loss * share).backward()
-            total += loss.item() * share
-        return total, size
-
-    def _at_once(self, step: int, x: Any, y: Any, parts: int) -> float:
-        draws = [self._logits.draw(step, sample) for sample in range(parts)]
-        gates = {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
-        output = flattened(vmap(self._frozen.call)(gates, stacked(x, parts)))
-        loss = self._loss_fn(output, y)
-        check_loss(loss, output)
-        loss.backward()
-        return loss.item()
 
 
 def _note_share(engine: Engine, logits: MaskLogits) -> None:

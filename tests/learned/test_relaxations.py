@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from sleepengine.learned.stochastic import GumbelSigmoid, HardConcrete
 PLACE = Place("w", torch.Size([3]), torch.float64, torch.device("cpu"), fan_in=4)
 LOGITS = torch.tensor([-1.5, 0.25, 2.0], dtype=torch.float64)
 UNIFORM = torch.tensor([0.7, 0.3, 0.55], dtype=torch.float64)
-ALL = [GumbelSigmoid(), HardConcrete(), StraightThrough(), TopK()]
+ALL = [GumbelSigmoid(), HardConcrete(), StraightThrough(), TopK(), TopK(hard=False)]
 
 
 def noise_of(relaxation) -> Tensor | None:
@@ -87,6 +88,29 @@ def test_top_k_gradient_is_that_of_the_size():
     assert gates.tolist() == [0.0, 1.0, 1.0, 0.0]
     gates.sum().backward()
     assert logits.grad.tolist() == [1.0, -1.0, 1.0, -1.0]
+
+
+def test_soft_top_k_parts_at_the_same_place_and_passes_gradients():
+    logits = torch.tensor([0.1, -0.4, 0.2, 0.1], requires_grad=True)
+    soft = TopK(0.5, hard=False, temperature=0.5)
+    gates = soft.gates(logits, None)
+    # c = (0.1 + 0.2) / 2, T = 0.5 * 0.2: sigmoid of -0.5, 2.5, 0.5, -0.5
+    wanted = torch.tensor([-0.5, 2.5, 0.5, -0.5]).sigmoid()
+    torch.testing.assert_close(gates, wanted)
+    torch.testing.assert_close(soft.expected(logits), wanted)
+    assert soft.awake(logits).tolist() == TopK(0.5).awake(logits).tolist()
+    gates.sum().backward()
+    slope = wanted * (1 - wanted) / 0.1
+    torch.testing.assert_close(logits.grad, slope * torch.tensor([1.0, -1.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_top_k_with_nothing_asleep_is_all_ones(hard):
+    logits = torch.tensor([0.1, -0.4], requires_grad=True)
+    gates = TopK(0.0, hard=hard).gates(logits, None)
+    assert gates.tolist() == [1.0, 1.0]
+    gates.sum().backward()
+    assert logits.grad.tolist() == [1.0, -1.0]
 
 
 def test_top_k_starts_within_the_layers_scale_and_by_seed():
@@ -161,7 +185,7 @@ def test_contract(relaxation):
     assert gates.requires_grad
     assert relaxation.awake(first).dtype == torch.bool
     assert not relaxation.expected(first).requires_grad
-    assert relaxation == type(relaxation)()
+    assert relaxation == replace(relaxation)
     ranks = torch.tensor([0.5, 1 / 6, 5 / 6], dtype=torch.float64)
     warm = relaxation.warm(PLACE, ranks, 1.0)
     assert warm.argsort().tolist() == [1, 0, 2]
@@ -180,6 +204,7 @@ def test_contract(relaxation):
         (lambda: StraightThrough(threshold="5e-3"), "threshold must be a finite number"),
         (lambda: TopK(1.0), "asleep must be from 0 to below 1"),
         (lambda: TopK(True), "asleep must be"),
+        (lambda: TopK(temperature=0.0), "temperature must be above 0"),
         (lambda: GumbelSigmoid().gates(LOGITS, None), "draws noise: give uniform numbers"),
         (lambda: GumbelSigmoid(init=0.0).warm(PLACE, UNIFORM, 1.0), "give a larger init="),
     ],

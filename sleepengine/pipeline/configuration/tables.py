@@ -26,6 +26,7 @@ from sleepengine.nodes.units import Nodes
 from sleepengine.pipeline.configuration.entries import Entry, Kind, by_name
 from sleepengine.pipeline.configuration.scorer_tables import SCORER_KINDS, SCORERS
 from sleepengine.pipeline.problems import data, models, questions, transformer
+from sleepengine.pipeline.problems.pairs import pairs
 from sleepengine.rules.filters import Filter, older_than
 from sleepengine.rules.rule import Rule, Who
 
@@ -67,7 +68,16 @@ SHARES = by_name(
     (choosing.Uniform, choosing.ER, choosing.ERK, choosing.Factors, choosing.MeanScore),
 )
 AMOUNTS = by_name(
-    "amount", (choosing.to, choosing.by, choosing.count, choosing.rate, choosing.below)
+    "amount",
+    (
+        choosing.to,
+        choosing.by,
+        choosing.count,
+        choosing.rate,
+        choosing.below,
+        choosing.to_parameters,
+        choosing.to_flops,
+    ),
 )
 FILTERS = by_name("filter", (older_than,))
 VALUES = by_name("value", (values.Kept,))
@@ -177,10 +187,20 @@ DATA = Kind(
     {
         "digits": Entry("digits", data.digits, frozenset({"folder"})),
         "mnist": Entry("mnist", data.mnist_family, frozenset({"folder"})),
+        "pairs": Entry("pairs", pairs, frozenset({"folder"})),
     },
 )
 RELAXATIONS = by_name("relaxation", (GumbelSigmoid, HardConcrete, StraightThrough, TopK))
-TASKS = by_name("task", (questions.Label, questions.Remainder, questions.AtLeast))
+TASKS = by_name(
+    "task",
+    (
+        questions.Label,
+        questions.Remainder,
+        questions.AtLeast,
+        questions.Sum,
+        questions.Product,
+    ),
+)
 
 RULE = Entry("rule", Rule)
 LEVEL_RULE = Entry("rule", level_rule)

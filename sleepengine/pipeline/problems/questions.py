@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sleepengine.errors import SetupError
 from sleepengine.pipeline.problems.bundle import Data, Part, Split
+from sleepengine.pipeline.problems.pairs import BELOW
 
 
 class Question(ABC):
@@ -25,6 +26,10 @@ class Question(ABC):
     @abstractmethod
     def answers(self, y: Tensor) -> Tensor:
         """Class of each sample -> its answer, 0 to (number of answers) - 1."""
+
+    @abstractmethod
+    def count(self, classes: int) -> int:
+        """How many answers there are for samples of so many classes."""
 
 
 @final
@@ -40,6 +45,10 @@ class Label(Question):
     def answers(self, y: Tensor) -> Tensor:
         """The class itself."""
         return y
+
+    def count(self, classes: int) -> int:
+        """As many as classes."""
+        return classes
 
 
 @final
@@ -66,6 +75,10 @@ class Remainder(Question):
         """Y mod divisor."""
         return y % self.divisor
 
+    def count(self, classes: int) -> int:
+        """`divisor`."""
+        return self.divisor
+
 
 @final
 @dataclass(frozen=True)
@@ -87,11 +100,90 @@ class AtLeast(Question):
         """1 where the class is at least the bound."""
         return (y >= self.bound).to(y.dtype)
 
+    def count(self, classes: int) -> int:
+        """Two."""
+        return 2
+
+
+class OfPairs(Question):
+    """A question to data whose classes are pairs: a BELOW + b (see `pairs`)."""
+
+    modulo: int
+
+    def count(self, classes: int) -> int:
+        """`modulo`.
+
+        Raises:
+            SetupError: the classes are no pairs.
+        """
+        if classes != BELOW * BELOW:
+            raise SetupError(
+                f"{self!r} asks about pairs of numbers, and this data has {classes} classes; "
+                "it goes with data: pairs"
+            )
+        return self.modulo
+
+    def _check(self) -> None:
+        if self.modulo < 2:
+            raise SetupError(f"{self!r}: modulo must be at least 2")
+
+
+@final
+@dataclass(frozen=True)
+class Sum(OfPairs):
+    """What is a + b, modulo `modulo`?
+
+    >>> Sum().answers(torch.tensor([7 * 100 + 95])).tolist()
+    [2]
+    """
+
+    modulo: int = 100
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def name(self) -> str:
+        """Sum."""
+        return "sum"
+
+    def answers(self, y: Tensor) -> Tensor:
+        """(a + b) mod modulo."""
+        return (y // BELOW + y % BELOW) % self.modulo
+
+
+@final
+@dataclass(frozen=True)
+class Product(OfPairs):
+    """What is a times b, modulo `modulo`?
+
+    >>> Product().answers(torch.tensor([7 * 100 + 95])).tolist()
+    [65]
+    """
+
+    modulo: int = 100
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    @property
+    def name(self) -> str:
+        """Product."""
+        return "product"
+
+    def answers(self, y: Tensor) -> Tensor:
+        """(a b) mod modulo."""
+        return (y // BELOW) * (y % BELOW) % self.modulo
+
 
 def asked(data: Data, questions: Sequence[Question]) -> Data:
     """Every sample once per question: inputs flat with the question behind them, as one of n.
 
-    The samples of the first question come first; `one_task` cuts a split up again.
+    The samples of the first question come first; `one_task` cuts a split up again. There are as
+    many classes as the question with the most answers has.
+
+    Raises:
+        SetupError: two questions are the same, or one does not fit the data.
 
     >>> from sleepengine.pipeline.problems.data import digits
     >>> several = asked(digits(), [Label(), Remainder(2)])
@@ -103,7 +195,8 @@ def asked(data: Data, questions: Sequence[Question]) -> Data:
         raise SetupError(f"tasks: each must be another one, found {names}")
     train, valid, test = (_asked(data.split(part), questions) for part in Part)
     size = train.x.shape[1]
-    return Data(data.name, train, valid, test, (size,), data.classes, data.scaling)
+    classes = max(question.count(data.classes) for question in questions)
+    return Data(data.name, train, valid, test, (size,), classes, data.scaling)
 
 
 def one_task(split: Split, number: int, tasks: int) -> Split:
