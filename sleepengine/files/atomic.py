@@ -54,10 +54,20 @@ def _write(target: Path, chunks: Iterable[bytes]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def is_temporary(name: str) -> bool:
+    """Whether a file of that name is one that `write` makes and renames.
+
+    >>> is_temporary(".a.run.host-12-0123abcd-0123abcd.tmp"), is_temporary("a.tmp")
+    (True, False)
+    """
+    return re.fullmatch(r"\..*\.[A-Za-z0-9]+-[0-9]+-[0-9a-f]{8}-[0-9a-f]{8}\.tmp", name) is not None
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
     if os.name == "nt":  # folders cannot be opened there, and renames are journalled
         return
     descriptor = os.open(folder, os.O_RDONLY)

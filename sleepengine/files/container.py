@@ -25,7 +25,7 @@ import safetensors.torch
 from torch import Tensor
 
 from sleepengine.errors import FileError
-from sleepengine.files import atomic, plain_state
+from sleepengine.files import atomic, json_text, plain_state
 
 MAGIC = b"\x89sleep\r\n"
 FORMAT = 1
@@ -101,8 +101,8 @@ def inspect(path: str | os.PathLike[str]) -> Contents:
     if _digest(head, text, body) != digest:
         _refuse(path, "damaged: the sha256 of the contents is not the one in the header")
     try:
-        top = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as fault:
+        top = json_text.parse(text)
+    except ValueError as fault:
         raise FileError(f"{os.fspath(path)}: damaged: the JSON part is wrong ({fault})") from fault
     if type(top) is not dict or set(top) != {"kind", "version", "state"}:
         _refuse(path, "damaged: the JSON part does not have kind, version and state")
@@ -151,17 +151,6 @@ def _digest(*parts: bytes) -> bytes:
     for part in parts:
         sha.update(part)
     return sha.digest()
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not allowed")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is there twice")
-    return found
 
 
 def _refuse(path: str | os.PathLike[str], message: str) -> NoReturn:

@@ -117,7 +117,7 @@ def _decode(value: Any, where: str, depth: int, tensors: dict[str, Tensor]) -> A
             return int(_of(str, body), 16)
         if form == "float":
             return struct.unpack(">d", bytes.fromhex(_of(str, body)))[0]
-    except (ValueError, TypeError, KeyError, RuntimeError, struct.error) as fault:
+    except (ArithmeticError, ValueError, TypeError, KeyError, RuntimeError, struct.error) as fault:
         if isinstance(fault, FileError):
             raise
         raise FileError(f"{where}: a damaged {form} ({fault})") from fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def unpack(kept: Tensor, dtype: str, shape: list[Any]) -> Tensor:
         if kept.dtype is not wanted or list(kept.shape) != shape:
             raise ValueError(f"expected {dtype} {shape}, found {kept.dtype} {list(kept.shape)}")
         return kept
-    count = torch.Size(shape).numel()
+    count = math.prod(shape)
     if kept.dtype is not torch.uint8 or kept.shape != (count * wanted.itemsize,):
         raise ValueError(f"expected the bytes of {dtype} {shape}, found {list(kept.shape)}")
     return kept.view(wanted).reshape(shape) if count else torch.empty(shape, dtype=wanted)

@@ -6,15 +6,27 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import ignite
 import torch
 from torch import nn
 
+from sleepengine.errors import FileError
 from sleepengine.pipeline.experiments.table import arms_of
 from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.training.network import Network
+
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "status": str,
+    "config_sha256": str,
+    "seeds": list,
+    "seconds": (int, float),
+    "data": dict,
+    "model": dict,
+    "versions": dict,
+}
 
 
 def versions() -> dict[str, str]:
@@ -75,3 +87,16 @@ def model_name(parts: Parts) -> str:
 def digest(text: str) -> str:
     """sha256 of a configuration."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def check(meta: Mapping[str, Any], path: Path) -> None:
+    """The entries that a run is resumed by are there, each of its kind.
+
+    Raises:
+        FileError: one is not; the message begins with the path.
+    """
+    for name, kind in _KINDS.items():
+        if not isinstance(meta.get(name), kind):
+            raise FileError(f"{path} is damaged: {name} is {meta.get(name)!r}")
+    if not all(type(seed) is int for seed in meta["seeds"]):
+        raise FileError(f"{path} is damaged: seeds are {meta['seeds']!r}")

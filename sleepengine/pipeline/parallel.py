@@ -7,20 +7,21 @@ in the order of the seeds, are those of one process.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, final
 
 from tqdm import tqdm
 
-from sleepengine.errors import SleepError
+from sleepengine.errors import FileError, SleepError
+from sleepengine.files import atomic
 from sleepengine.pipeline.experiments.runner import Options, empty_checkpoint, result_of
 from sleepengine.pipeline.outcome import RunResult
-from sleepengine.pipeline.run_folder import Lines, RunFolder
+from sleepengine.pipeline.run_folder import META, PARTS, Lines, RunFolder
 from sleepengine.pipeline.training.interrupts import Interrupts
 from sleepengine.pipeline.training.session import now
 
@@ -41,26 +42,25 @@ class Parallel:
         folder: RunFolder,
         options: Options,
         plugins: Sequence[str],
-        networks: int | None = None,
+        state: Mapping[str, Any],
     ) -> None:
         self._folder = folder
         self._options = options
         self._plugins = plugins
-        self._networks_in_all = networks
+        self._state = state
+        self._networks_in_all: int | None = state["networks"]
         self._before = float(folder.meta["seconds"])
         self._began = time.perf_counter()
 
-    def begin(self, workers: int, data_folder: str | None, networks: int) -> None:
-        """Make the parts, none of them begun; `networks` is how many there will be in all."""
-        self._networks_in_all = networks
-        seeds = self._folder.meta["seeds"]
-        state = {**empty_checkpoint(data_folder), "workers": workers, "networks": networks}
-        self._folder.save_checkpoint(state)
+    def _make_parts(self) -> None:
+        """The parts that are not there yet, none of them begun."""
+        seeds, workers = self._folder.meta["seeds"], self._state["workers"]
         for number in range(min(workers, len(seeds))):
-            meta = {**self._folder.meta, "seeds": seeds[number::workers]}
-            place = self._folder.path / "parts" / str(number)
-            part = RunFolder.create(place, self._folder.config(), meta)
-            part.save_checkpoint(empty_checkpoint(data_folder))
+            place = self._folder.path / PARTS / str(number)
+            if not (place / META).is_file():
+                meta = {**self._folder.meta, "seeds": seeds[number::workers]}
+                state = empty_checkpoint(self._state["data_folder"])
+                RunFolder.create(place, self._folder.config(), meta, state)
 
     def run(self) -> RunResult:
         """Carry out the parts that are not finished, and put all together.
@@ -71,22 +71,20 @@ class Parallel:
         """
         self._folder.note(status="running", finished=None)
         try:
+            self._make_parts()
             with Interrupts() as interrupts:
                 self._carry_out(interrupts)
-        except KeyboardInterrupt:
-            self._folder.note(status="interrupted", seconds=self._time())
+            self._put_together()
+        except BaseException as fault:
+            status = "interrupted" if isinstance(fault, KeyboardInterrupt) else "failed"
+            with suppress(FileError):  # a full disk may be what failed
+                self._folder.note(status=status, seconds=self._time())
             raise
-        except BaseException:
-            self._folder.note(status="failed", seconds=self._time())
-            raise
-        self._put_together()
-        self._folder.note(status="finished", finished=now(), seconds=self._time())
-        self._folder.remove_checkpoint()
-        shutil.rmtree(self._folder.path / "parts")
+        self._folder.finish(finished=now(), seconds=self._time())
         return result_of(self._folder)
 
     def _parts(self) -> list[RunFolder]:
-        places = sorted((self._folder.path / "parts").iterdir(), key=lambda path: int(path.name))
+        places = sorted((self._folder.path / PARTS).iterdir(), key=lambda path: int(path.name))
         return [RunFolder.open(place) for place in places]
 
     def _carry_out(self, interrupts: Interrupts) -> None:
@@ -135,10 +133,10 @@ class Parallel:
         for part in parts:
             for kind in Lines:
                 rows[kind] += part.rows(kind)
-            for path in (part.path / "masks").iterdir():
-                shutil.copy2(path, self._folder.path / "masks" / path.name)
+            for path in sorted((part.path / "masks").glob("*.masks")):
+                atomic.write(self._folder.path / "masks" / path.name, [path.read_bytes()])
         order = {seed: place for place, seed in enumerate(self._folder.meta["seeds"])}
-        self._folder.truncate({kind.value: 0 for kind in Lines})
+        self._folder.lines.begin()
         for kind, found in rows.items():
             for row in sorted(found, key=lambda row: order[row["seed"]]):
                 self._folder.append(kind, row)

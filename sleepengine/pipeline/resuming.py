@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sleepengine.errors import StateError
+from sleepengine.pipeline import checkpoint, header
 from sleepengine.pipeline.configuration.config import load
 from sleepengine.pipeline.configuration.tables import Plugins
 from sleepengine.pipeline.experiments.runner import Options, result_of
@@ -15,9 +16,10 @@ from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
 from sleepengine.pipeline.problems.bundle import Data
-from sleepengine.pipeline.run_folder import CONFIG, RunFolder
+from sleepengine.pipeline.run_folder import CONFIG, META, RunFolder
 from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.training.evaluate import LossFn
+from sleepengine.pipeline.training.network import Network
 
 
 def resume(
@@ -45,27 +47,50 @@ def resume(
         KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
     """
     folder = RunFolder.open(path)
+    with folder.held():
+        return _resume(
+            folder,
+            None if data_folder is None else str(Path(data_folder).absolute()),
+            Given(model, data, loss_fn, optimizer),
+            plugins,
+            options or Options(progress=progress),
+            plugin_names,
+        )
+
+
+def _resume(
+    folder: RunFolder,
+    data_folder: str | None,
+    given: Given,
+    plugins: Plugins | None,
+    options: Options,
+    plugin_names: Sequence[str],
+) -> RunResult:
+    """Everything is read and checked before anything is written."""
+    header.check(folder.meta, folder.path / META)
     if folder.meta["status"] == "finished":
-        return result_of(folder)
+        result = result_of(folder)
+        folder.tidy()
+        return result
     text = folder.config()
     if digest(text) != folder.meta["config_sha256"]:
         raise StateError(
             f"{folder.path / CONFIG} was changed since the run began, so it cannot go on to the "
             "same end; start a new run with the changed file"
         )
-    saved = folder.load_checkpoint()
-    options = options or Options(progress=progress)
+    saved = checkpoint.check(folder.load_checkpoint(), folder.checkpoint)
     if "workers" in saved:
-        return Parallel(folder, options, plugin_names, saved.get("networks")).run()
-    place = saved["data_folder"] if data_folder is None else str(Path(data_folder).absolute())
+        folder.cut_back(saved)
+        return Parallel(folder, options, plugin_names, saved).run()
+    place = saved["data_folder"] if data_folder is None else data_folder
     config = load(folder.path / CONFIG, plugins=plugins)
-    given = Given(model, data, loss_fn, optimizer)
     parts = Parts.of(config, None if place is None else Path(place), given)
-    _check_same(folder, parts)
+    checkpoint.check_fits(saved, _check_same(folder, parts), folder.checkpoint)
+    folder.cut_back(saved)
     return runner_of(parts, folder, options, place, saved).run()
 
 
-def _check_same(folder: RunFolder, parts: Parts) -> None:
+def _check_same(folder: RunFolder, parts: Parts) -> Network:
     """Data and model must look as they did; another torch may round otherwise, which is told."""
     network = checked(parts)
     now: dict[str, dict[str, object]] = {
@@ -86,3 +111,4 @@ def _check_same(folder: RunFolder, parts: Parts) -> None:
             before = folder.meta[what].get(name)
             if before != value:
                 raise StateError(f"{what}: {name} was {before!r} when the run began, now {value!r}")
+    return network

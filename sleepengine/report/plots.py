@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sleepengine.errors import SetupError
+from sleepengine.files import atomic
 
 WIDTH = 5.2  # inches; about half a page, so that text stays readable on a phone
 INK, MUTED, GRID = "#1f2328", "#59636e", "#e2e5e9"
@@ -117,11 +118,11 @@ class Plot:
 
     def save_svg(self, path: Path) -> None:
         """Write `svg()` to a file."""
-        path.write_text(self.svg(), encoding="utf-8")
+        atomic.write(path, [self.svg().encode("utf-8")])
 
     def save_png(self, path: Path, dpi: int = 160) -> None:
         """Write a PNG file on white."""
-        path.write_bytes(self._write("png", "white", {"Software": None}, dpi))
+        atomic.write(path, [self._write("png", "white", {"Software": None}, dpi)])
 
     def _write(self, kind: str, face: str, metadata: dict[str, None], dpi: int = 72) -> bytes:
         buffer = io.BytesIO()

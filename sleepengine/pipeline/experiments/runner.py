@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-import torch
 from tqdm import tqdm
 
+from sleepengine.errors import FileError
 from sleepengine.pipeline.experiments import lottery
 from sleepengine.pipeline.experiments.jobs import DENSE, TICKET, Job, lottery_jobs, train_jobs
 from sleepengine.pipeline.outcome import Outcome, RunResult
 from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.run_folder import Lines, RunFolder
+from sleepengine.pipeline.training import random_state
 from sleepengine.pipeline.training.interrupts import Interrupts
 from sleepengine.pipeline.training.network import Network, State, make
 from sleepengine.pipeline.training.session import session
@@ -119,7 +120,7 @@ class Runner:
             network = make(self._parts, job.seed)
             network.load_state_dict(saved["network"])
             return network, Progress(**saved["progress"])
-        torch.manual_seed(job.seed_of("random"))
+        random_state.seed(job.seed_of("random"))
         network = lottery.begin(self._parts, job, self._ticket)
         records = 0
         if job.arm == TICKET and self._ticket is not None:
@@ -174,5 +175,8 @@ class Runner:
 
 def result_of(folder: RunFolder) -> RunResult:
     """What stands in a run folder."""
-    outcomes = tuple(Outcome(**row) for row in folder.rows(Lines.RESULTS))
+    try:
+        outcomes = tuple(Outcome(**row) for row in folder.rows(Lines.RESULTS))
+    except TypeError as fault:
+        raise FileError(f"{folder.path / Lines.RESULTS.value}: damaged: {fault}") from fault
     return RunResult(folder.path, folder.meta["status"], outcomes, folder.meta["seconds"])

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import torch
 from tqdm import tqdm
 
 from sleepengine.pipeline.configuration.config import Config
@@ -17,6 +16,7 @@ from sleepengine.pipeline.experiments.runner import Options, empty_checkpoint, r
 from sleepengine.pipeline.outcome import Outcome, RunResult
 from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.run_folder import Lines, RunFolder
+from sleepengine.pipeline.training import random_state
 from sleepengine.pipeline.training.evaluate import Score
 from sleepengine.pipeline.training.interrupts import Interrupts
 from sleepengine.pipeline.training.session import session
@@ -123,7 +123,7 @@ class StagedRunner:
             if interrupts.asked:
                 raise KeyboardInterrupt
 
-        torch.manual_seed(job.seed_of("random"))
+        random_state.seed(job.seed_of("random"))
         for outcome in self._experiment.carry_out(Desk(self._parts, self._folder, job, pulse)):
             self._folder.append(Lines.RESULTS, outcome.row())
         self._done += 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,6 +16,7 @@ from sleepengine.masks.store import MaskStore
 from sleepengine.pipeline import build
 from sleepengine.pipeline.parts import Parts
 from sleepengine.pipeline.problems.bundle import TensorBatches
+from sleepengine.pipeline.training import network_checks, random_state
 
 State = dict[str, Any]
 
@@ -44,7 +45,7 @@ class Network:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "engine": self.engine.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": random_state.state(),
             "start": self.start,
             "schedule_runs": self.schedule_runs,
         }
@@ -53,20 +54,31 @@ class Network:
         """Continue exactly there; the engine must not be attached.
 
         Raises:
-            StateError: the state belongs to another model, optimizer or configuration.
+            StateError: the state is damaged, or belongs to another model, optimizer or
+                configuration; everything is as it was before.
         """
-        if (state["scheduler"] is None) != (self.scheduler is None):
-            raise StateError("the saved network has another LR schedule than the configuration")
+        saved = network_checks.check(self, state)
+        before = copy.deepcopy((self.model.state_dict(), self.optimizer.state_dict()))
+        schedule = None if self.scheduler is None else copy.deepcopy(self.scheduler.state_dict())
+        random = random_state.state()
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as fault:
-            raise StateError(f"the saved network does not fit: {fault}") from fault
+            self._load(saved["model"], saved["optimizer"], saved["scheduler"])
+            random_state.load(saved["random"])
+            self.engine.load_state_dict(saved["engine"])
+        except Exception as fault:
+            self._load(*before, schedule)
+            random_state.load(random)
+            if isinstance(fault, StateError):
+                raise
+            raise StateError(f"the saved network does not fit: {fault!r}") from fault
+        self.start, self.schedule_runs = saved["start"], saved["schedule_runs"]
+
+    def _load(self, model: State, optimizer: State, schedule: State | None) -> None:
+        self.model.load_state_dict(model)
+        # The optimizer would go on in the very tensors that it is given.
+        self.optimizer.load_state_dict(copy.deepcopy(optimizer))
         if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
-        self.engine.load_state_dict(state["engine"])
-        torch.set_rng_state(state["random"])
-        self.start, self.schedule_runs = state["start"], state["schedule_runs"]
+            self.scheduler.load_state_dict(copy.deepcopy(schedule))
 
     @property
     def maskable(self) -> int:
@@ -123,6 +135,4 @@ def make(parts: Parts, seed: int, *, weights: int | None = None) -> Network:
 
 def masks_of(state: Mapping[str, Any], like: MaskStore) -> MaskStore:
     """The masks in a saved network, as a store."""
-    store = like.fork()
-    store.load_state_dict(state["engine"]["masks"])
-    return store
+    return network_checks.masks_in(state["engine"], like)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 
 import torch
 
+from sleepengine.errors import FileError
 from sleepengine.pipeline.run_folder import RunFolder
+from sleepengine.pipeline.training import random_state
 from sleepengine.pipeline.training.interrupts import Interrupts
 
 
@@ -23,16 +25,15 @@ def session(folder: RunFolder, threads: int, seconds: Callable[[], float]) -> It
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=[]), Interrupts() as interrupts:
+        with random_state.kept(), Interrupts() as interrupts:
             folder.note(status="running", finished=None)
             yield interrupts
-    except KeyboardInterrupt:
-        folder.note(status="interrupted", seconds=seconds())
-        raise
-    except BaseException:
-        folder.note(status="failed", seconds=seconds())
+    except BaseException as fault:
+        status = "interrupted" if isinstance(fault, KeyboardInterrupt) else "failed"
+        # A full disk may be what failed: then the status stays as it is.
+        with suppress(FileError):
+            folder.note(status=status, seconds=seconds())
         raise
     finally:
         torch.set_num_threads(before)
-    folder.note(status="finished", finished=now(), seconds=seconds())
-    folder.remove_checkpoint()
+    folder.finish(finished=now(), seconds=seconds())
