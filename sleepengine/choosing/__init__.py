@@ -2,19 +2,26 @@
 
 from sleepengine.choosing.amount import Amount, Tally, nearest
 from sleepengine.choosing.amounts import below, by, count, rate, to
+from sleepengine.choosing.budgets import Budget, Prices, to_flops, to_parameters
 from sleepengine.choosing.choose import Chosen, choose
 from sleepengine.choosing.mean_score import MeanScore
-from sleepengine.choosing.pools import Global, NofM, PerRow, PerTensor, Pools
+from sleepengine.choosing.n_of_m import NofM
+from sleepengine.choosing.pools import Global, PerRow, PerTensor, Pools
 from sleepengine.choosing.reductions import Max, Mean, Norm, Reduction, Total
 from sleepengine.choosing.select import lowest, pick_lowest
 from sleepengine.choosing.shares import ER, ERK, Carry, Factors, Shares, Uniform
 from sleepengine.choosing.units import Blocks, Columns, Rows, Units, Weights
 
+AMOUNTS = (to, by, count, rate, below, to_parameters, to_flops)
+"""Every function that makes an amount."""
+
 __all__ = [
+    "AMOUNTS",
     "ER",
     "ERK",
     "Amount",
     "Blocks",
+    "Budget",
     "Carry",
     "Chosen",
     "Columns",
@@ -28,6 +35,7 @@ __all__ = [
     "PerRow",
     "PerTensor",
     "Pools",
+    "Prices",
     "Reduction",
     "Rows",
     "Shares",
@@ -45,4 +53,6 @@ __all__ = [
     "pick_lowest",
     "rate",
     "to",
+    "to_flops",
+    "to_parameters",
 ]

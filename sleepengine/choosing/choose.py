@@ -10,7 +10,9 @@ from torch import Tensor
 
 from sleepengine.choosing.amount import Amount
 from sleepengine.choosing.amounts import Below
+from sleepengine.choosing.budgets import Budget, Prices
 from sleepengine.choosing.field import Field
+from sleepengine.choosing.ladder import spend
 from sleepengine.choosing.pools import Pools
 from sleepengine.choosing.shares import Carry
 from sleepengine.errors import SetupError
@@ -42,6 +44,7 @@ def choose(
     keep_one: bool = True,
     carry: Carry = 0.0,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    prices: Prices | None = None,
 ) -> Chosen:
     """In each pool the k first of the eligible units in the order (score, tensor, flat index).
 
@@ -62,6 +65,7 @@ def choose(
             the next-lowest scores of the same pool.
         carry: the `carry` of the rule's last call.
         shapes: shapes of the parameters, for shares that go by them; those of the scores if None.
+        prices: what the model costs, for budgets of parameters or FLOPs.
 
     Raises:
         SetupError: the amount does not fit the pools, a mask does not fit its scores, a score is
@@ -91,6 +95,11 @@ def choose(
     )
     if isinstance(amount, Below):
         taken = field.below(amount.threshold)
+        return Chosen(taken.masks, taken.edge, 0.0)
+    if isinstance(amount, Budget):
+        if prices is None:
+            raise SetupError(f"{amount!r} needs the prices of nodes: give prices=.")
+        taken = spend(pools.ladder(field), amount, prices, field)
         return Chosen(taken.masks, taken.edge, 0.0)
     taken, left = pools.pick(field, amount, carry)
     return Chosen(taken.masks, taken.edge, left)

@@ -1,4 +1,4 @@
-"""Which units compete with each other: all, those of a tensor, of a row, of m inputs."""
+"""Which units compete with each other: all, those of a tensor, those of a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from numbers import Integral
 from operator import add
 from typing import final
 
@@ -15,12 +14,13 @@ from torch import Tensor
 
 from sleepengine.choosing.amount import Amount, Tally
 from sleepengine.choosing.amounts import Below, Rate
+from sleepengine.choosing.budgets import Budget
 from sleepengine.choosing.field import Field, Taken, check_reach
-from sleepengine.choosing.groups import by_input, lowest_of_groups, some_of_groups
+from sleepengine.choosing.ladder import Alike, InOrder, Ladder
 from sleepengine.choosing.rows import lowest_of_rows
 from sleepengine.choosing.shares import Asked, Carry, Shares, Uniform
-from sleepengine.choosing.units import Columns, Rows, Units, Weights
-from sleepengine.errors import ScheduleError, SetupError
+from sleepengine.choosing.units import Columns, Rows, Units
+from sleepengine.errors import SetupError
 
 
 class Pools(ABC):
@@ -42,6 +42,14 @@ class Pools(ABC):
     def pick(self, field: Field, amount: Amount | None, carry: Carry) -> tuple[Taken, Carry]:
         """Choose; amounts hold numbers, and `carry` is what `rate` left over last time."""
 
+    def ladder(self, field: Field) -> Ladder:
+        """The choices from nothing to everything, for a budget.
+
+        Raises:
+            SetupError: a budget has no meaning in these pools.
+        """
+        raise SetupError(f"{self!r} takes no budget of parameters or FLOPs: use Global().")
+
 
 @final
 @dataclass(frozen=True)
@@ -51,18 +59,23 @@ class Global(Pools):
     def check(
         self, units: Units | None, amount: Amount | None, highest: bool | None = None
     ) -> None:
-        """Any amount fits; any units do."""
-        _needs_amount(self, amount, highest)
+        """Any amount fits, a budget nodes alone; any units do."""
+        needs_amount(self, amount, highest)
+        _check_budget(units, amount)
 
     def pick(self, field: Field, amount: Amount | None, carry: Carry) -> tuple[Taken, Carry]:
         """One quota from all tensors together."""
         tallies = {n: field.tally(n) for n in field.scores}
         if not tallies:
             return Taken({}, None), carry
-        quota, left = _needs_amount(self, amount, field.highest).quota(
+        quota, left = needs_amount(self, amount, field.highest).quota(
             reduce(add, tallies.values()), highest=field.highest, carry=_one(self, carry)
         )
         return field.take(tallies, quota), left
+
+    def ladder(self, field: Field) -> Ladder:
+        """All units in one order."""
+        return InOrder(field)
 
 
 @final
@@ -75,15 +88,20 @@ class PerTensor(Pools):
     def check(
         self, units: Units | None, amount: Amount | None, highest: bool | None = None
     ) -> None:
-        """The shares decide which amounts fit."""
-        self.shares.check(_needs_amount(self, amount, highest), highest)
+        """The shares decide which amounts fit; a budget is for equal shares of nodes."""
+        _check_budget(units, amount)
+        if isinstance(amount, Budget):
+            if not isinstance(self.shares, Uniform):
+                raise SetupError(f"{amount!r} finds the share of each tensor itself: PerTensor().")
+            return
+        self.shares.check(needs_amount(self, amount, highest), highest)
 
     def pick(self, field: Field, amount: Amount | None, carry: Carry) -> tuple[Taken, Carry]:
         """A quota from each tensor."""
         tallies = {n: field.tally(n) for n in field.scores}
         counts, left = self.shares.quotas(
             Asked(
-                _needs_amount(self, amount, field.highest),
+                needs_amount(self, amount, field.highest),
                 tallies,
                 field.shapes,
                 field.highest,
@@ -92,6 +110,10 @@ class PerTensor(Pools):
             )
         )
         return _join(field, [field.take({n: tallies[n]}, counts[n]) for n in tallies]), left
+
+    def ladder(self, field: Field) -> Ladder:
+        """The same share of every tensor."""
+        return Alike(field)
 
 
 @final
@@ -106,7 +128,9 @@ class PerRow(Pools):
         self, units: Units | None, amount: Amount | None, highest: bool | None = None
     ) -> None:
         """No rate, and no units that span rows."""
-        _needs_amount(self, amount, highest)
+        needs_amount(self, amount, highest)
+        if isinstance(amount, Budget):
+            raise SetupError(f"{self!r} takes no budget of {amount.unit}: use Global().")
         if isinstance(amount, Rate):
             raise SetupError(
                 f"{amount!r} keeps a remainder for every pool, and PerRow() has one pool per row: "
@@ -117,7 +141,7 @@ class PerRow(Pools):
 
     def pick(self, field: Field, amount: Amount | None, carry: Carry) -> tuple[Taken, Carry]:
         """A quota from each row."""
-        asked = _needs_amount(self, amount, field.highest)
+        asked = needs_amount(self, amount, field.highest)
         return _join(field, [self._of_tensor(field, n, asked) for n in field.scores]), 0.0
 
     def _of_tensor(self, field: Field, name: str, amount: Amount) -> Taken:
@@ -145,69 +169,8 @@ class PerRow(Pools):
         return taken
 
 
-@final
-@dataclass(frozen=True)
-class NofM(Pools):
-    """Of every m consecutive inputs of an output the n highest stay awake; takes no amount.
-
-    Inputs are consecutive along dimension 1; a convolution has such groups at each kernel
-    position. Where a unit of a group sleeps already, only what is missing is chosen.
-
-    Raises:
-        SetupError: not 0 < n < m; an amount; units other than single weights; later, a tensor
-            whose inputs m does not divide.
-
-    Source: Mishra et al., 2021 (2:4 sparse tensor cores).
-    """
-
-    n: int
-    m: int
-
-    def __post_init__(self) -> None:
-        whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in (self.n, self.m))
-        if not whole or not 0 < self.n < self.m:
-            raise SetupError(f"{self!r}: n of m inputs stay awake, with 0 < n < m, as NofM(2, 4).")
-
-    def check(
-        self, units: Units | None, amount: Amount | None, highest: bool | None = None
-    ) -> None:
-        """No amount, and single weights."""
-        if amount is not None:
-            raise SetupError(
-                f"{self!r} puts {self.m - self.n} of every {self.m} to sleep and takes no amount: "
-                f"leave {amount!r} out."
-            )
-        if units is not None and not isinstance(units, Weights):
-            raise SetupError(f"{self!r} compares single weights: use Weights(), not {units!r}.")
-
-    def pick(self, field: Field, amount: Amount | None, carry: Carry) -> tuple[Taken, Carry]:
-        """What each group lacks or has too many."""
-        self.check(None, amount, field.highest)
-        return Taken({n: self._of_tensor(field, n) for n in field.scores}, None), 0.0
-
-    def _of_tensor(self, field: Field, name: str) -> Tensor:
-        scores, drop = field.scores[name], self.m - self.n
-        able, asleep = field.eligible.get(name), field.asleep.get(name)
-        if able is None and asleep is None and not field.highest:
-            return lowest_of_groups(name, scores, self.m, drop)
-        none = torch.zeros((), dtype=torch.bool, device=scores.device).expand(scores.shape)
-        slept = self._per_group(name, none if asleep is None else asleep)
-        counts = (slept - drop if field.highest else drop - slept).clamp(min=0)
-        allowed = ~none if able is None else able
-        short = int((counts > self._per_group(name, allowed)).count_nonzero())
-        if short:
-            raise ScheduleError(
-                f"{self!r} cannot be reached in {short} of {counts.numel()} groups of {name!r}: "
-                "too few of their units may be chosen."
-            )
-        return some_of_groups(name, scores, allowed, counts, self.m, highest=field.highest)
-
-    def _per_group(self, name: str, mask: Tensor) -> Tensor:
-        """How many are True in each group: (O, positions, I / m)."""
-        return by_input(name, mask, self.m).unflatten(-1, (-1, self.m)).sum(-1)
-
-
-def _needs_amount(pools: Pools, amount: Amount | None, highest: bool | None) -> Amount:
+def needs_amount(pools: Pools, amount: Amount | None, highest: bool | None) -> Amount:
+    """The amount; raises SetupError where there is none, or one that cannot wake."""
     if amount is None:
         raise SetupError(f"{pools!r} needs an amount: to, by, count, rate or below.")
     if highest and isinstance(amount, Below):
@@ -215,6 +178,14 @@ def _needs_amount(pools: Pools, amount: Amount | None, highest: bool | None) -> 
             f"{amount!r} picks low scores, and a wake picks the highest: use to or by."
         )
     return amount
+
+
+def _check_budget(units: Units | None, amount: Amount | None) -> None:
+    if isinstance(amount, Budget) and units is not None and not units.priced:
+        raise SetupError(
+            f"{amount!r} is for nodes, whose tensors can be made smaller: use Nodes() in place of "
+            f"{units!r}, or to()."
+        )
 
 
 def _one(pools: Pools, carry: Carry) -> float:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -20,7 +20,10 @@ class Units(ABC):
 
     Every mapping has one entry per tensor. The keys that `pool` returns name what competes and
     need not be parameter names: units that span several tensors may use a name of their own.
+    `priced` says whether a unit can be cut out, so that it has a price in parameters and FLOPs.
     """
+
+    priced: ClassVar[bool] = False
 
     @abstractmethod
     def pool(self, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

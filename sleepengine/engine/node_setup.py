@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sleepengine.actions.live import Live
@@ -13,6 +14,7 @@ from sleepengine.firing.node_picking import bound
 from sleepengine.nodes.group import NodeGroup, by_name
 from sleepengine.nodes.node_masks import NodeMasks
 from sleepengine.nodes.units import Nodes
+from sleepengine.nodes.work import Work, work_of
 from sleepengine.rules.rule import Rule
 
 
@@ -30,7 +32,9 @@ def node_masks(
     named = [group for units in own if isinstance(units, Nodes) for group in units.groups]
     groups = list(by_name([*given, *named]).values())
     left_out: Mapping[str, str] = {}
+    work: Callable[[], Work] | None = None
     if example_inputs is not None:
+        work = cache(lambda: work_of(live.model, example_inputs))
         from sleepengine.nodes.found import find_groups
 
         taken = {layer for group in groups for layer in group.layers}
@@ -40,7 +44,7 @@ def node_masks(
         left_out = found.left_out
     shapes = {name: p.shape for name, p in live.params.items()}
     devices = {name: p.device for name, p in live.params.items()}
-    return NodeMasks(groups, shapes, devices, live.held.shapes(), left_out)
+    return NodeMasks(groups, shapes, devices, live.held.shapes(), left_out, work)
 
 
 def names_of(live: Live, rule: Rule, scope: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from saliency import Signals
 from schedules import Clock
+from sleepengine.choosing.budgets import Budget, Prices, ToFlops
 from sleepengine.choosing.choose import choose
 from sleepengine.choosing.shares import Carry
+from sleepengine.errors import SetupError
 from sleepengine.firing.picking import Picked, eligible_of, scores_of
 from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.store import MaskStore
@@ -21,11 +23,16 @@ def bound(rule: Rule, nodes: NodeMasks) -> Nodes | None:
     """The rule's nodes over the engine's groups; None for a rule over weights.
 
     Raises:
-        SetupError: there is no group, or a name matches none.
+        SetupError: there is no group, a name matches none, or FLOPs cannot be counted.
     """
     who = rule.who
     if who is None or not isinstance(who.units, Nodes):
         return None
+    if isinstance(who.amount, ToFlops) and nodes.work is None:
+        raise SetupError(
+            f"rule {rule.name!r}: {who.amount!r} counts the operations of a forward pass: give the "
+            "engine example_inputs=, or write to_parameters()"
+        )
     return who.units.bound(nodes.groups, who.patterns)
 
 
@@ -64,6 +71,15 @@ def pick_nodes(
         keep_one=action.empties and not who.allow_empty,
         carry=carry,
         shapes={n: torch.Size([s.numel()]) for n, s in scores.items()},
+        prices=_prices(rule, who, nodes),
     )
     masks = {n: m & eligible[n] if n in eligible else m for n, m in chosen.masks.items()}
     return Picked(Choice(masks, Layer.NODES), chosen.threshold, chosen.carry)
+
+
+def _prices(rule: Rule, who: Who, nodes: NodeMasks) -> Prices | None:
+    """For a budget: the price of nodes, where those that the action counts already are gone."""
+    if not isinstance(who.amount, Budget):
+        return None
+    counted = ((name, rule.what.counted(nodes.store, name)) for name in nodes.groups)
+    return nodes.prices({name: mask for name, mask in counted if mask is not None})

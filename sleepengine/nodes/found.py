@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -147,15 +147,7 @@ class _Finder:
         if flat is not None:
             self.groups[group.name] = flat
         elif readers:
-            self.groups[group.name] = NodeGroup(
-                group.name,
-                group.size,
-                group.produces,
-                group.consumes,
-                group.per_node,
-                group.buffers,
-                readers,
-            )
+            self.groups[group.name] = replace(group, read_by=readers)
         else:
             self.left_out[layer] = (
                 "something beside the weights that the graph shows reads its outputs (a reshape, "

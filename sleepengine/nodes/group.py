@@ -30,6 +30,8 @@ class NodeGroup:
             the output of the model). Such a reader sees a sleeping node as zeros.
         counted_by: attributes of the model's modules that hold the number of nodes or a multiple
             of it, such as "blocks.0.attn.n_head"; they follow when the tensors are made smaller.
+        works_in: modules whose products of activations with each other are shared equally by the
+            nodes (the scores of an attention by its heads), for budgets in FLOPs.
 
     Raises:
         SetupError: no name, no node, or nothing that belongs to them.
@@ -50,6 +52,7 @@ class NodeGroup:
     buffers: Sequence[Slice | str] = ()
     read_by: Sequence[str] = ()
     counted_by: Sequence[str] = ()
+    works_in: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -63,6 +66,7 @@ class NodeGroup:
             object.__setattr__(self, label, tuple(_slice(self.name, label, one) for one in given))
         object.__setattr__(self, "read_by", tuple(self.read_by))
         object.__setattr__(self, "counted_by", tuple(self.counted_by))
+        object.__setattr__(self, "works_in", tuple(self.works_in))
         if not self.produces and not self.consumes:
             raise SetupError(f"NodeGroup({self.name!r}) has neither produces nor consumes")
 

@@ -68,7 +68,7 @@ def attention_heads(
             if linear.bias is not None:
                 biases.append(Slice(f"{name}.bias", 0, start, stride, d))
     reads = [Slice(f"{out}.weight", 1, 0, d, d)]
-    return NodeGroup(layer or "heads", heads, produces, reads, biases)
+    return NodeGroup(layer or "heads", heads, produces, reads, biases, works_in=[layer])
 
 
 def recurrent_units(
@@ -139,7 +139,8 @@ def _packed_heads(module: nn.MultiheadAttention, layer: str) -> NodeGroup:
     if module.bias_k is not None:
         per_node += [Slice(f"{prefix}bias_{k}", 2, 0, d, d) for k in "kv"]
     reads = [Slice(f"{prefix}out_proj.weight", 1, 0, d, d)]
-    return NodeGroup(layer or "heads", module.num_heads, produces, reads, per_node)
+    heads = module.num_heads
+    return NodeGroup(layer or "heads", heads, produces, reads, per_node, works_in=[layer])
 
 
 def _linear(model: nn.Module, name: str) -> nn.Linear:

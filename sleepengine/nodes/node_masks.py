@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import final
 
 import torch
@@ -12,7 +12,9 @@ from sleepengine.masks import bits as packed
 from sleepengine.masks.choice import Choice, Kind, Layer
 from sleepengine.masks.store import MaskStore
 from sleepengine.nodes.group import NodeGroup, by_name, spread
+from sleepengine.nodes.prices import NodePrices
 from sleepengine.nodes.sides import Side
+from sleepengine.nodes.work import Work
 
 
 @final
@@ -29,6 +31,7 @@ class NodeMasks:
         devices: parameter name -> device.
         buffers: buffer name -> shape.
         left_out: layer -> why its outputs are no group, for messages.
+        work: counts the floating-point operations of the model, for budgets.
 
     Raises:
         SetupError: a group does not fit, or two groups share a name.
@@ -50,8 +53,10 @@ class NodeMasks:
         devices: Mapping[str, torch.device] | None = None,
         buffers: Mapping[str, torch.Size] | None = None,
         left_out: Mapping[str, str] | None = None,
+        work: Callable[[], Work] | None = None,
     ) -> None:
         self.left_out = dict(left_out or {})
+        self.work = work
         self._shapes = dict(shapes or {})
         self._buffers = dict(buffers or {})
         self.groups = by_name(groups)
@@ -72,7 +77,7 @@ class NodeMasks:
     def fork(self) -> NodeMasks:
         """The same bits, to be changed apart."""
         other = NodeMasks()
-        other.left_out = self.left_out
+        other.left_out, other.work = self.left_out, self.work
         other.groups, other._shapes, other._buffers = self.groups, self._shapes, self._buffers
         other.store = self.store.fork()
         return other
@@ -155,6 +160,10 @@ class NodeMasks:
                     one = Choice({name: alone}, Layer.NODES)
                     if not self.entries(one).difference(self.covered(kind)).is_empty():
                         act(one.on_layer(Layer.WEIGHTS))
+
+    def prices(self, now: Mapping[str, Tensor]) -> NodePrices:
+        """What nodes cost, with those in `now` (group -> bool) asleep already."""
+        return NodePrices(self.groups, self._shapes, now, self.work)
 
     def whole(self, kind: Kind, entries: MaskStore) -> Choice:
         """The nodes whose every entry is set on the layer of nodes."""

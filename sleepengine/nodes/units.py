@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class Nodes(Units):
     groups: Sequence[NodeGroup] = ()
     reduce: Reduction = field(default_factory=Mean)
     over: Side = Side.INCOMING
+    priced: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.groups, NodeGroup):

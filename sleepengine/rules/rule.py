@@ -11,7 +11,8 @@ from schedules import Clock, Trigger
 from schedules.time import Time
 from sleepengine.actions.action import Action
 from sleepengine.choosing.amounts import Amount
-from sleepengine.choosing.pools import Global, NofM, PerRow, Pools
+from sleepengine.choosing.n_of_m import NofM
+from sleepengine.choosing.pools import Global, PerRow, Pools
 from sleepengine.choosing.units import Units, Weights
 from sleepengine.errors import SetupError
 from sleepengine.nodes.units import Nodes

@@ -67,18 +67,7 @@ SHARES = by_name(
     "shares",
     (choosing.Uniform, choosing.ER, choosing.ERK, choosing.Factors, choosing.MeanScore),
 )
-AMOUNTS = by_name(
-    "amount",
-    (
-        choosing.to,
-        choosing.by,
-        choosing.count,
-        choosing.rate,
-        choosing.below,
-        choosing.to_parameters,
-        choosing.to_flops,
-    ),
-)
+AMOUNTS = by_name("amount", choosing.AMOUNTS)
 FILTERS = by_name("filter", (older_than,))
 VALUES = by_name("value", (values.Kept,))
 ACTIONS = by_name(
