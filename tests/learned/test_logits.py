@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import sleepengine as se
+from saliency import OBD, OBS, Fisher
 from sleepengine.errors import SetupError, StateError
 from sleepengine.learned.logits import MaskLogits
 from sleepengine.learned.relaxation import Relaxation
@@ -80,6 +81,26 @@ def test_warm_start_keeps_the_order_of_any_scorer(frozen_net, batch):
     asleep = ~wide.masks()["0.weight"].flatten()
     assert asleep.sum() == 5  # the lowest quarter of 20
     assert weight[asleep].max() < weight[~asleep].min()
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [se.Taylor(), se.Wanda(), se.MeanActivation(), OBD(), OBS(), Fisher(), se.GraSP()],
+    ids=lambda one: type(one).__name__,
+)
+def test_warm_start_from_a_scorer_that_measures(frozen_net, batch, bits, scorer):
+    model = frozen_net()
+    before = bits(model)
+    loss = torch.nn.functional.cross_entropy
+    signals = frozen_signals(model, loss, [batch, batch], batches=2, scorer=scorer)
+    logits = MaskLogits(model, warm_start=WarmStart(scorer, signals=signals))
+    first = logits.named_parameters()["0.weight"].detach().flatten()
+    scores = scorer.score(signals)["0.weight"].expand(5, 4).flatten()
+    order = scores.argsort(stable=True)
+    assert torch.equal(first[order], first.sort().values)
+    assert len(first.unique()) == 20
+    assert bits(model) == before
+    assert not any(p.requires_grad for p in model.parameters())
 
 
 def test_warm_start_of_rows_goes_by_their_mean(frozen_net):
