@@ -25,9 +25,7 @@ from models import SUBJECTS, Subject
 from torch import nn
 from torch.nn import functional as F
 
-from sleepengine.engine.sleep_engine import SleepEngine
-from sleepengine.nodes import NodeGroup
-from sleepengine.nodes.found import find_groups
+from sleepengine import NodeGroup, SleepEngine, find_groups
 
 SHARES = (0.5, 0.75, 0.9)
 Step = Callable[[], None]

@@ -23,13 +23,9 @@ import click
 import torch
 from torch import Tensor, nn
 
-from sleepengine import recipes
-from sleepengine.engine.sleep_engine import SleepEngine
-from sleepengine.pipeline.problems.bundle import Split
-from sleepengine.pipeline.problems.data import mnist_family
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine import Rule, SleepEngine, recipes
+from sleepengine.pipeline import Split, mlp, mnist_family
 from sleepengine.report.plots import COLOURS, STYLES, Pen, Plot, draw
-from sleepengine.rules.rule import Rule
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 import sleepengine as se
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import mlp
 
 OPERATIONS = ("add", "multiply")
 ALPHA, LR = 1e-3, 1e-2  # published: alpha 1e-4, for 20,000 steps

@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 import sleepengine as se
-from sleepengine.pipeline.problems.bundle import Data
-from sleepengine.pipeline.problems.data import digits
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import Data, digits, mlp
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, epochs: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import sleepengine as se
-from sleepengine.pipeline.problems.data import digits
+from sleepengine.pipeline import digits
 
 
 def neighbours(side: int) -> torch.Tensor:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import sleepengine as se
-from sleepengine.pipeline.problems.data import digits
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import digits, mlp
 
 
 class PushedMagnitude(se.Scorer):

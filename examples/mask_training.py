@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import sleepengine as se
-from sleepengine.pipeline.problems.data import Split, digits
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import Split, digits, mlp
 
 ALPHA, LR = 1e-2, 3e-2  # larger than published, for far fewer steps
 

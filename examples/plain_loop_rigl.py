@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 import sleepengine as se
-from sleepengine.pipeline.problems.data import digits
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import digits, mlp
 
 
 def rigl(share: float) -> list[se.Rule]:

@@ -9,8 +9,7 @@ from ignite.engine import Events
 from torch import nn
 
 import sleepengine as se
-from sleepengine.pipeline.problems.data import digits
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import digits, mlp
 
 
 def main(epochs: int = 40, width: int = 200) -> dict[str, float]:

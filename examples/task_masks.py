@@ -6,8 +6,7 @@ After each task half of its weights sleep, the rest freeze, and the sleepers wak
 import torch
 
 import sleepengine as se
-from sleepengine.pipeline.problems.data import Split, digits
-from sleepengine.pipeline.problems.models import mlp
+from sleepengine.pipeline import Split, digits, mlp
 
 TASKS = [slice(first, first + 2) for first in range(0, 10, 2)]  # two classes each
 HIDDEN = ("fc1", "fc2")

@@ -93,7 +93,7 @@ class Data:
         train, valid, test: the splits; no sample is in two of them.
         input_shape: shape of one input, such as (1, 28, 28).
         classes: how many classes; labels are 0 to classes - 1.
-        scaling: how raw values became inputs.
+        scaling: how raw values became inputs; as they are by default.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Data:
     test: Split
     input_shape: tuple[int, ...]
     classes: int
-    scaling: Scaling
+    scaling: Scaling = Scaling(full=1.0, mean=0.0, std=1.0)
 
     def split(self, part: Part | str) -> Split:
         """One part, by member or by name ("train", "valid", "test").
