@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run test check lint types slow torture docs bench clean
+.PHONY: help run test check lint types slow peers torture docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -36,8 +36,14 @@ types: $(READY)  ## mypy
 slow: $(READY)  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -q -m slow
 
+peers:  ## curvature next to BackPACK and curvlinops, in an environment of their own
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet torch==2.13.0 pytest \
+		backpack-for-pytorch==1.7.1 curvlinops-for-pytorch==3.0.1
+	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-peers/bin/python -m pytest -q -m peers tests/optional
+
 docs: $(READY)  ## the generated pages in docs/
 	$(BIN)/python docs/make_optimizer_table.py
 
 clean:  ## caches and the virtual environment
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -78,7 +78,7 @@ class CombinatorialOBS(InverseScorer):
         tableaus: list[Tableau] = []
         for part, values, mask in zip(view.parts, view.values, chosen, strict=True):
             tableau = Tableau(part.inverse, values)
-            _remove(tableau, mask)
+            tableau.remove_all(mask)
             _exchange(tableau, view.asleep[len(tableaus)], self.exchanges)
             tableaus.append(tableau)
         found: dict[str, Tensor] = {}
@@ -104,15 +104,6 @@ def _lowest(scores: list[Tensor], asleep: list[Tensor], count: int) -> list[Tens
     mask[torch.cat(awake).argsort(stable=True)[:count]] = True
     parts = mask.split([len(a) for a in awake])
     return [part.reshape(s.shape) for part, s in zip(parts, scores, strict=True)]
-
-
-def _remove(tableau: Tableau, mask: Tensor) -> None:
-    left = mask.clone()
-    blocks = torch.arange(len(left), device=left.device)
-    while bool(left.any()):
-        active, index = left.any(1), left.int().argmax(1)
-        tableau.pivot(index, active)
-        left[blocks[active], index[active]] = False
 
 
 def _exchange(tableau: Tableau, asleep: Tensor, limit: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def _only(inverse: Tensor, chosen: Tensor) -> Tensor:
+def only(inverse: Tensor, chosen: Tensor) -> Tensor:
     """The chosen rows and columns of each block; the identity elsewhere."""
     both = chosen[:, :, None] & chosen[:, None, :]
     eye = torch.eye(chosen.shape[1], dtype=inverse.dtype, device=inverse.device)
@@ -28,7 +28,7 @@ def without(inverse: Tensor, asleep: Tensor) -> Tensor:
              [0.0000, 0.2500]]])
     """
     rows = inverse * asleep[:, :, None]
-    rest = inverse - rows.mT @ torch.linalg.solve(_only(inverse, asleep), rows)
+    rest = inverse - rows.mT @ torch.linalg.solve(only(inverse, asleep), rows)
     keep = ~(asleep[:, :, None] | asleep[:, None, :])
     eye = torch.eye(asleep.shape[1], dtype=inverse.dtype, device=inverse.device)
     return torch.where(keep, rest, eye * asleep[:, :, None])
@@ -44,7 +44,7 @@ def remove(inverse: Tensor, values: Tensor, chosen: Tensor) -> tuple[Tensor, Ten
     (tensor([0.8750]), tensor([[0.0000, 0.2500]]))
     """
     w = values.masked_fill(~chosen, 0)
-    x = torch.linalg.solve(_only(inverse, chosen), w[..., None])
+    x = torch.linalg.solve(only(inverse, chosen), w[..., None])
     update = -(inverse @ x).squeeze(-1)
     return 0.5 * (w * x.squeeze(-1)).sum(-1), update.masked_fill(chosen, 0)
 

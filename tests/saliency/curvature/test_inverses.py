@@ -185,22 +185,57 @@ def test_the_best_exchange_is_the_best_of_all_pairs():
     assert float(change) == pytest.approx(min(by_hand.values()), rel=1e-8)
 
 
-def test_elimination_is_what_recomputing_everything_gives():
-    h, w = spd(8, seed=4), torch.randn(8, dtype=F64)
-    scores = elimination(torch.linalg.inv(h)[None], w[None], torch.zeros(1, 8).bool(), 8)[0]
-    alive, value, order, costs = list(range(8)), w.clone(), [], []
+def test_removing_many_at_once_is_a_pivot_for_each():
+    inverse = torch.linalg.inv(torch.stack([spd(6, seed) for seed in range(2)]))
+    w = torch.randn(2, 6, dtype=F64)
+    chosen = torch.tensor([[True, False, True, True, False, False], [False] * 6])
+    together, apart = Tableau(inverse, w), Tableau(inverse, w)
+    together.remove_all(chosen)
+    for i in (0, 2, 3):
+        apart.pivot(torch.tensor([i, i]), chosen[:, i])
+    for ours, theirs in zip(vars(together).values(), vars(apart).values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+def recomputed(h, w, alive):
+    """(order, costs, cost of all at the end of `order`): a new inverse at each removal."""
+    alive, value, order, costs = list(alive), w.clone(), [], []
     while alive:
         inverse = torch.linalg.inv(h[alive][:, alive])
         cost = value[alive].square() / (2 * inverse.diagonal())
         k = int(cost.argmin())
-        step = torch.zeros(8, dtype=F64)
+        step = torch.zeros(len(w), dtype=F64)
         step[alive] = -value[alive[k]] / inverse[k, k] * inverse[:, k]
         value = value + step
         costs.append(float(cost[k]))
         order.append(alive.pop(k))
-    assert scores.argsort().tolist() == order
-    running = torch.tensor(costs, dtype=F64).cummax(0).values
-    close(scores[order], running)
+    return order, torch.tensor(costs, dtype=F64)
+
+
+@pytest.mark.parametrize("size", [8, 40])
+def test_elimination_is_what_recomputing_everything_gives(size):
+    asleep = torch.zeros(3, size, dtype=torch.bool)
+    asleep[1, ::3] = asleep[2] = True  # blocks of different length; the last one has nobody
+    h = [spd(size, seed=4 + b) for b in range(3)]
+    w = torch.randn(3, size, dtype=F64).masked_fill(asleep, 0)
+    inverse = blocks.without(torch.linalg.inv(torch.stack(h)), asleep)
+    scores = elimination(inverse, w, asleep, size)
+    for b in range(2):
+        order, costs = recomputed(h[b], w[b], (~asleep[b]).nonzero()[:, 0].tolist())
+        awake = scores[b].masked_fill(asleep[b], torch.inf)
+        assert awake.argsort().tolist()[: len(order)] == order
+        close(scores[b][order], costs.cummax(0).values)
+    assert not scores[asleep].any()
+    half = elimination(inverse, w, asleep, size // 2)
+    first = scores[0].argsort()[: size // 2]
+    assert half[0].argsort()[: size // 2].tolist() == first.tolist()
+    tableau = Tableau(inverse[:1], w[:1])
+    gone = torch.zeros(1, size, dtype=torch.bool)
+    gone[0, first] = True
+    tableau.remove_all(gone)
+    left = ~gone[0]
+    expected = tableau.costs()[0][left].clamp(min=float(scores[0][first[-1]]))
+    close(half[0][left], expected)
 
 
 def test_damping_that_is_lost_in_rounding_is_refused(make_problem):
