@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sleepengine.nodes.group import NodeGroup
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -53,9 +55,9 @@ class Meta:
 class Result:
     """One trained network. `awake` is the share of maskable weights awake at the end, 0 to 1.
 
-    The last four are of experiments with masks: accuracy on every task, the share that a task's
-    mask has in common with others, the accuracy on a task when it had just been learned, and
-    whether its outputs are still the same to the bit.
+    The last five are of experiments with masks: accuracy on every task, the share that a task's
+    mask has in common with others (over all tensors, and of each), the accuracy on a task when it
+    had just been learned, and whether its outputs are still the same to the bit.
     """
 
     arm: str
@@ -74,6 +76,7 @@ class Result:
     seconds: float
     tasks: Mapping[str, float | None] | None = None
     shared: float | None = None
+    shared_layers: Mapping[str, float] | None = None
     then_accuracy: float | None = None
     unchanged: bool | None = None
 
@@ -118,6 +121,40 @@ class JournalLine:
     changed: int
     fraction: float
     tensors: Mapping[str, TensorChange]
+
+
+@dataclass(frozen=True)
+class GroupsLine:
+    """The node groups of a network; `edges` and `depthwise` name parameters, as `Wiring` does."""
+
+    arm: str
+    seed: int
+    level: int
+    step: int
+    groups: tuple[NodeGroup, ...]
+    edges: tuple[str, ...]
+    depthwise: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodeLine:
+    """What happened to nodes of one group at a step, by their numbers.
+
+    `awake` counts those that are awake afterwards. The last two are there at the end of a training
+    alone, with a number for every node.
+    """
+
+    arm: str
+    seed: int
+    level: int
+    step: int
+    group: str
+    awake: int
+    slept: tuple[int, ...] = ()
+    woke: tuple[int, ...] = ()
+    reset: tuple[int, ...] = ()
+    dormancy: tuple[float, ...] | None = None
+    churn: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,19 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from sleepengine.errors import FileError
-from sleepengine.report.records import CurvePoint, JournalLine, MaskFile, Meta, Result
+from sleepengine.errors import FileError, SetupError
+from sleepengine.report.records import (
+    CurvePoint,
+    GroupsLine,
+    JournalLine,
+    MaskFile,
+    Meta,
+    NodeLine,
+    Result,
+)
 
 T = TypeVar("T")
-L = TypeVar("L", Result, CurvePoint, JournalLine)
+L = TypeVar("L", Result, CurvePoint, JournalLine, NodeLine)
 FORMAT = 1
 _MASK_FILE = re.compile(r"(?P<arm>.+)-s(?P<seed>\d+)-l(?P<level>\d+)\.masks")
 
@@ -30,6 +38,8 @@ class RunData:
     curves: tuple[CurvePoint, ...]
     journal: tuple[JournalLine, ...]
     masks: tuple[MaskFile, ...]
+    nodes: tuple[NodeLine, ...] = ()
+    groups: GroupsLine | None = None
 
     @property
     def finished(self) -> bool:
@@ -58,6 +68,7 @@ class RunData:
             return _together(folder, meta, [cls.load(part) for part in parts])
         results = _lines(folder / "results.jsonl", _RESULT, whole=ended, required=ended)
         _refuse_twins(folder / "results.jsonl", results)
+        found = _values(_lines(folder / "nodes.jsonl", _NODES, whole=ended))
         return cls(
             path=folder,
             meta=meta,
@@ -66,6 +77,8 @@ class RunData:
             curves=_values(_lines(folder / "curves.jsonl", _CURVE, whole=ended)),
             journal=_values(_lines(folder / "journal.jsonl", _JOURNAL, whole=ended)),
             masks=_mask_files(folder / "masks"),
+            nodes=tuple(line for line in found if isinstance(line, NodeLine)),
+            groups=next((line for line in found if isinstance(line, GroupsLine)), None),
         )
 
 
@@ -89,6 +102,8 @@ def _together(folder: Path, meta: Meta, parts: Sequence[RunData]) -> RunData:
                 key=lambda file: (file.arm, file.seed, file.level),
             )
         ),
+        nodes=sort(line for part in parts for line in part.nodes),
+        groups=next((part.groups for part in parts if part.groups is not None), None),
     )
 
 
@@ -104,12 +119,15 @@ class _Reader(Generic[T]):
         except ValidationError as error:
             problems = "; ".join(_problem(item) for item in error.errors(include_url=False))
             raise FileError(f"{where}: {problems}.") from error
+        except SetupError as error:  # a node group that cannot be
+            raise FileError(f"{where}: {error}") from error
 
 
 _META = _Reader(TypeAdapter(Meta))
 _RESULT = _Reader(TypeAdapter(Result))
 _CURVE = _Reader(TypeAdapter(CurvePoint))
 _JOURNAL = _Reader(TypeAdapter(JournalLine))
+_NODES: _Reader[NodeLine | GroupsLine] = _Reader(TypeAdapter(NodeLine | GroupsLine))
 
 
 def _problem(item: Any) -> str:

@@ -15,7 +15,7 @@ from sleepengine.masks.choice import Kind
 from sleepengine.masks.matrices import counts_matrix
 from sleepengine.masks.store import MaskStore
 from sleepengine.structure.dormancy import dormancy
-from sleepengine.structure.lives import Lives, asleep_nodes, churn, lives
+from sleepengine.structure.lives import Lives, asleep_nodes, churn, first_known, lives
 from sleepengine.structure.wiring import Joint, Wiring
 
 
@@ -157,10 +157,23 @@ class AwakeNetwork:
         group = group_of(self.engine.live.nodes, layer)
         return lives(self.engine.journal, self.engine.live.nodes, group.name)
 
-    def churn(self, layer: str, a: int, b: int) -> Tensor:
-        """Of each node's entries the share that sleeps after one of two steps alone."""
+    def awake_nodes(self, layer: str, step: int | None = None) -> Tensor:
+        """Bool, by node of a group."""
         group = group_of(self.engine.live.nodes, layer)
-        return churn(self.store(a), self.store(b), group)
+        return ~asleep_nodes(self.engine.live.nodes, self.store(step), group.name)
+
+    def churn(self, layer: str, a: int | None = None, b: int | None = None) -> Tensor:
+        """Of each node's entries the share that sleeps after one of two steps alone.
+
+        None for `a` is the first state that the journal knows, None for `b` is now.
+        """
+        group = group_of(self.engine.live.nodes, layer)
+        journal = self.engine.journal
+        if a is None:
+            before = first_known(journal) if journal.begun else self.store()
+        else:
+            before = self.store(a)
+        return churn(before, self.store(b), group)
 
     def dormancy(self, layer: str, batches: Iterable[Any]) -> Tensor:
         """Of each node mean |h| over the mean of its group, h being what its readers receive.

@@ -80,6 +80,12 @@ def asleep_nodes(nodes: NodeMasks, store: MaskStore, group: str) -> Tensor:
     return whole[group].cpu()
 
 
+def first_known(journal: Journal) -> MaskStore:
+    """The masks with which the known part of the latest run begins."""
+    parts = journal.parts()
+    return store_of(parts.history.at(parts.timeline.lap_start()), parts.history.shapes)
+
+
 def churn(before: MaskStore, after: MaskStore, group: NodeGroup) -> Tensor:
     """Of each node's entries the share that sleeps in one of two stores alone; (size,)."""
     slices = group.slices()

@@ -66,7 +66,7 @@ class Wiring:
         depthwise: Iterable[str] = (),
     ) -> None:
         self.groups = {group.name: group for group in groups}
-        self._depthwise = frozenset(depthwise)
+        self.depthwise = tuple(depthwise)
         self._vertices: list[Vertices] = []
         self._joints: dict[str, Joint] = {}
         owned = {name: self._add(name, group.size) for name, group in self.groups.items()}
@@ -116,7 +116,7 @@ class Wiring:
         out_dim = makes[0][1].dim if makes else 1 - reads[0][1].dim if reads else 0
         layer = name.removesuffix(".weight")
         label = layer if layer not in self.groups else f"{layer}.out"
-        if name in self._depthwise:
+        if name in self.depthwise:
             target = self._side(label, shape, makes, owned, out_dim)
             return Joint(target, target)
         source = self._side(f"{layer}.in", shape, reads, owned, 1 - out_dim)
