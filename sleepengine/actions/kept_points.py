@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError, StateError, did_you_mean
@@ -19,7 +20,11 @@ PARTS = frozenset({"weights", "buffers", "optimizer", "schedule", "data"})
 
 @dataclass(frozen=True)
 class KeptPoint:
-    """The state of a run at one moment; sleeping weights are kept with their parked values."""
+    """The state of a run at one moment; sleeping weights are kept with their parked values.
+
+    finished: learning rates and schedulers are those with which the next step began; before it
+    begins they are those of the step that was done.
+    """
 
     step: int
     weights: Mapping[str, Tensor] = field(default_factory=dict)
@@ -27,6 +32,7 @@ class KeptPoint:
     optimizers: tuple[dict[str, Any], ...] = ()
     schedulers: tuple[dict[str, Any], ...] = ()
     samplers: tuple[dict[str, Any], ...] = ()
+    finished: bool = True
 
     def weight(self, name: str) -> Tensor:
         """The kept value of one parameter.
@@ -64,7 +70,17 @@ def take(live: Live, step: int, parts: frozenset[str]) -> KeptPoint:
         samplers=tuple(copy.deepcopy(s.state_dict()) for s in live.samplers)
         if "data" in parts
         else (),
+        finished="schedule" not in parts,
     )
+
+
+def _groups_now(optimizer: Optimizer, kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The hyperparameters as they are; `state_dict()` would expand small tensors in a backward."""
+    return [
+        copy.deepcopy({k: v for k, v in group.items() if k != "params"})
+        | {"params": list(saved["params"])}
+        for group, saved in zip(optimizer.param_groups, kept, strict=True)
+    ]
 
 
 class KeptPoints:
@@ -96,6 +112,26 @@ class KeptPoints:
         if tag not in self._points:
             self._points[tag] = take(live, step, parts)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a point still waits for the schedule of the next step."""
+        return not all(point.finished for point in self._points.values())
+
+    def finish(self, live: Live) -> None:
+        """Learning rates and schedulers of the points that wait are those of now."""
+        for tag, point in self._points.items():
+            if point.finished:
+                continue
+            self._points[tag] = replace(
+                point,
+                optimizers=tuple(
+                    {**kept, "param_groups": _groups_now(o, kept["param_groups"])}
+                    for kept, o in zip(point.optimizers, live.optimizers, strict=True)
+                ),
+                schedulers=tuple(copy.deepcopy(s.state_dict()) for s in live.schedulers),
+                finished=True,
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """Every point, as plain values and tensors."""
         return {
@@ -106,6 +142,7 @@ class KeptPoints:
                 "optimizers": list(point.optimizers),
                 "schedulers": list(point.schedulers),
                 "samplers": list(point.samplers),
+                "finished": point.finished,
             }
             for tag, point in self._points.items()
         }
@@ -135,6 +172,7 @@ class KeptPoints:
                 optimizers=tuple(copy.deepcopy(list(saved["optimizers"]))),
                 schedulers=tuple(copy.deepcopy(list(saved["schedulers"]))),
                 samplers=tuple(copy.deepcopy(list(saved["samplers"]))),
+                finished=bool(saved["finished"]),
             )
         return points
 

@@ -56,6 +56,7 @@ class Live:
     ranks: Ranks = field(default_factory=Ranks)
     seed: int = 0
     event: int = 0  # counts transactions, so that every fresh draw differs and can be repeated
+    rewound: str | None = None  # the kept point whose schedule holds when the next step begins
 
     def rest(self) -> None:
         """Park and fill the optimizer state of exactly those entries that may not train now."""

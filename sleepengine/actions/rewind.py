@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +13,12 @@ from sleepengine.actions.action import Action, Context
 from sleepengine.actions.initialise import fresh_values
 from sleepengine.actions.kept_points import KeptPoint
 from sleepengine.actions.live import Live
+from sleepengine.actions.rewound_schedule import RewindError, rewind_schedule
 from sleepengine.actions.values import write_entries_
-from sleepengine.errors import SetupError, SleepError
+from sleepengine.errors import SetupError
 from sleepengine.masks import bits
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.store import MaskStore
-
-
-class RewindError(SleepError, RuntimeError):
-    """After a rewind something was not what the kept point says."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,9 @@ class Rewind(Action):
     `schedule`; `data=True` also rewinds the samplers. Learning-rate rewinding is
     `Rewind(to=..., weights=False, buffers=False, optimizer=False)`. Frozen weights and parked
     values stay as they are unless `frozen=True` / `parked=True`. Verified after the act, with no
-    tolerance. Source: Frankle and Carbin 2019; Frankle et al. 2020; Renda et al. 2020.
+    tolerance. A rule rewinds the schedule at once and again when the next step begins: the training
+    loop may move it in between.
+    Source: Frankle and Carbin 2019; Frankle et al. 2020; Renda et al. 2020.
 
     Raises:
         SetupError: if nothing would be rewound.
@@ -115,27 +114,27 @@ class Rewind(Action):
         if self.buffers:
             for name, buffer in live.buffers().items():
                 buffer.copy_(point.buffers[name])
-        if self.optimizer or self.schedule:
+        if self.optimizer:
             for optimizer, kept in zip(live.optimizers, point.optimizers, strict=True):
-                optimizer.load_state_dict(self._merged(optimizer.state_dict(), kept))
+                groups = optimizer.state_dict()["param_groups"]
+                state = {"state": kept["state"], "param_groups": groups}
+                optimizer.load_state_dict(copy.deepcopy(state))
             if any(live.state.inactive(name) is not None for name in live.store.entries()):
                 live.rest()
-        if self.schedule:
-            for scheduler, kept_schedule in zip(live.schedulers, point.schedulers, strict=True):
-                scheduler.load_state_dict(copy.deepcopy(kept_schedule))
+        if self.schedule and point.finished:  # else the moment is now: the schedule is there
+            live.kept.finish(live)
+            live.rewound = None
+            rewind_schedule(live, point, repr(self))
         if self.data:
             for sampler, kept_order in zip(live.samplers, point.samplers, strict=True):
                 sampler.load_state_dict(copy.deepcopy(kept_order))
         self._verify(live, point, written)
 
-    def _merged(self, now: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-        """Optimizer state and hyperparameters, each from now or from the kept point."""
-        return copy.deepcopy(
-            {
-                "state": kept["state"] if self.optimizer else now["state"],
-                "param_groups": kept["param_groups"] if self.schedule else now["param_groups"],
-            }
-        )
+    def rewind_again(self, live: Live) -> None:
+        """The schedule comes back once more when the next step begins."""
+        tag = next(iter(self.kept_points))
+        if self.schedule and live.kept[tag].finished:
+            live.rewound = tag
 
     def _rewind_weights(self, live: Live, point: KeptPoint) -> dict[str, Tensor]:
         """Write the values; returns the source of each tensor, for the check."""

@@ -74,6 +74,7 @@ class IgniteTrainer:
         self._count()
         for event, handler in (
             (Events.STARTED, self._start),
+            (Events.GET_BATCH_STARTED, self._engine.conductor.points.begin_step),
             (Events.ITERATION_COMPLETED, self._tick),
             (Events.COMPLETED, self._end),
         ):
@@ -99,6 +100,7 @@ class IgniteTrainer:
         for name in OURS:
             state.pop(name, None)
         state.update(self._before_us)
+        self._engine.conductor.points.in_loop = False
         self._engine.conductor.let_go()
 
     # --- handlers ------------------------------------------------------------------------------
@@ -123,6 +125,7 @@ class IgniteTrainer:
         if time.iteration == 0:
             self._engine.conductor.agenda.window = 0  # the trainer may accumulate gradients
         self._count()
+        self._engine.conductor.points.in_loop = True
         self._engine.conductor.begin()
         self._publish()
 
@@ -143,6 +146,8 @@ class IgniteTrainer:
 
     def _end(self) -> None:
         time = self._engine.time
+        self._engine.conductor.points.in_loop = False
+        self._engine.conductor.points.begin_step()
         if time.total_steps is not None and time.iteration >= time.total_steps:
             self._engine.conductor.end()  # a run that was cut short owes no target
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch.optim import Optimizer
 
+from sleepengine.attachment.first_gradient import FirstGradient
 from sleepengine.errors import SetupError
 from sleepengine.firing.agenda import reads_gradients
 from sleepengine.rules.rule import Rule
@@ -38,6 +39,7 @@ class PlainLoop:
                 raise SetupError(f"attach({label}={value!r}): must be a positive int")
         engine.time.steps_per_epoch = steps_per_epoch
         engine.time.total_steps = total_steps
+        self._first = FirstGradient(engine.live.optimizers, engine.conductor.points.begin_step)
 
     def attach(self) -> None:
         """Check, hook the optimizers, fire what is due before the first step."""
@@ -53,6 +55,7 @@ class PlainLoop:
                     f"rule {rule.name!r}: {rule.when!r} waits for steps, and the ticks of a plain "
                     "loop are the steps of an optimizer: give optimizer="
                 )
+        self._engine.conductor.points.wait = self._first.watch
         self._engine.conductor.take_hold(self._before, self._after)
         try:
             self._engine.conductor.begin()
@@ -62,6 +65,8 @@ class PlainLoop:
 
     def detach(self) -> None:
         """Unhook."""
+        self._first.forget()
+        self._engine.conductor.points.wait = lambda: None
         self._engine.conductor.let_go()
 
     def _never_ticks(self, rule: Rule) -> bool:
@@ -72,6 +77,7 @@ class PlainLoop:
 
     def _before(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
+            self._first.forget()
             self._engine.conductor.before_step()
         else:
             self._engine.firing.forget_undo()

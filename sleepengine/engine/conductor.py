@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from schedules.time import Time
 from sleepengine.actions.live import Live
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.engine.holders import refuse_others
+from sleepengine.engine.points import KeptTimes, Points
 from sleepengine.engine.sentinel import Sentinel
-from sleepengine.errors import SetupError
 from sleepengine.firing.agenda import Agenda, observes_early, reads_gradients, reads_passes
 from sleepengine.firing.firing import Firing
+from sleepengine.masks.planes import Changes
 from sleepengine.rules.rule import Rule
 from sleepengine.rules.timekeeper import Timekeeper
-
-KeptTimes = Mapping[str, tuple[Time | None, frozenset[str]]]
-"""Tag -> (when to keep, or None for the first attach; which parts)."""
 
 
 class Conductor:
@@ -43,7 +40,7 @@ class Conductor:
         self.firing = firing
         firing.rules = agenda.rules
         self.sentinel = sentinel
-        self.kept_times = kept_times
+        self.points = Points(live, time, kept_times)
         self._scope = scope
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
@@ -65,13 +62,14 @@ class Conductor:
         self.firing.gatherer.stop()
         self.enforcer.detach()
         self.live.state.detach()
+        self.points.begin_step()  # nothing else will
 
     def begin(self) -> None:
         """Before the first step: check the rules against the clock, fire what is due at once."""
         self._stepped = self.time.iteration > 0
         self.agenda.check()
         self.sentinel.foresee(self.agenda)
-        self._keep_points()
+        self.points.look()
         if self.agenda.looked != self.time.iteration:  # attached again: this tick has been asked
             self.agenda.look()
         self._fire_ready(None)
@@ -82,11 +80,13 @@ class Conductor:
         """The engine's state was replaced while it is attached: plan the next step anew."""
         self.live.rest()
         self._stepped, self._since_step = self.time.iteration > 0, 0
+        self.points.await_step()
         self._plan()
 
     def before_step(self) -> None:
         """Between backward and step: let scorers look, fire the rules that act there."""
         self.firing.forget_undo()
+        self.points.begin_step()
         self.time.between = True
         try:
             self._act_before_step(self.enforcer.captured() or None)
@@ -109,36 +109,55 @@ class Conductor:
             return
         due = self.agenda.take(early)
         self.firing.fire(due, captured)
+        self.points.fired(due)
         if any(rule.skip_step for rule in due):
             for optimizer in self.live.optimizers:
                 self.enforcer.hold_step(optimizer)
 
     def tick(self, stepped: bool = True) -> None:
-        """One tick is over: fire what is due, let scorers observe, plan the next."""
+        """One tick is over: fire what is due, let scorers observe, plan the next.
+
+        Whatever a rule or a handler raises, the next step is planned: a loop may go on from there.
+        """
         self.time.iteration += 1
         self._since_step += 1
         captured = (self.enforcer.captured() or None) if stepped else None
-        gatherer = self.firing.gatherer
         if stepped:
-            gatherer.stop()
-        self._keep_points()
-        self.agenda.look()
-        self._fire_ready(captured)
-        if stepped:
-            # After scoring: a scorer that compares with the last step must not see this one twice.
-            seen = [
-                rule
-                for rule in self.agenda.rules
-                if self.agenda.observed(rule)
-                and not observes_early(rule)
-                and (captured is not None or not reads_gradients(rule))
-                and (not reads_passes(rule) or gatherer.saw(rule))
-            ]
-            self.firing.observe(seen, captured)
-            self._stepped = True
-            self.agenda.window, self._since_step = self._since_step, 0
-            self._plan()
+            self.firing.forget_undo()
+            self.firing.gatherer.stop()
+        in_loop, self.points.in_loop = self.points.in_loop, True
+        try:
+            self.points.look()
+            self.agenda.look()
+            self._fire_ready(captured)
+            if stepped:
+                # After scoring: a scorer that compares with the last step must not see this twice.
+                self._observe(captured)
+        finally:
+            self.points.in_loop = in_loop
+            if stepped:
+                self._stepped = True
+                self.agenda.window, self._since_step = self._since_step, 0
+                self._plan()
         self.sentinel.tick(self.time.iteration)
+
+    def _observe(self, captured: Mapping[str, Tensor] | None) -> None:
+        seen = [
+            rule
+            for rule in self.agenda.rules
+            if self.agenda.observed(rule)
+            and not observes_early(rule)
+            and (captured is not None or not reads_gradients(rule))
+            and (not reads_passes(rule) or self.firing.gatherer.saw(rule))
+        ]
+        self.firing.observe(seen, captured)
+
+    def fire(self, rules: Sequence[Rule]) -> Changes:
+        """Fire these rules now, whatever their triggers say."""
+        self.points.before_call()
+        changes = self.firing.fire(rules, self.enforcer.captured() or None)
+        self.points.after_call(rules)
+        return changes
 
     def outside(
         self, events: frozenset[str] = frozenset(), metrics: frozenset[str] = frozenset()
@@ -157,6 +176,7 @@ class Conductor:
 
     def restart(self) -> None:
         """Back to before the first step (a new level, a new run), as are memories; masks stay."""
+        self.points.begin_step()
         self.time.restart()
         self.agenda.restart()
         for rule in self.agenda.rules:
@@ -196,15 +216,4 @@ class Conductor:
         ready: list[Rule] = self.agenda.take(self.agenda.ready(captured is not None))
         if ready:
             self.firing.fire(ready, captured)
-
-    def _keep_points(self) -> None:
-        for tag, (time, parts) in self.kept_times.items():
-            if tag in self.live.kept:
-                continue
-            try:
-                now = time is None or time.iterations(self.time.clock()) == self.time.iteration
-            except ValueError as error:
-                raise SetupError(f"kept point {tag!r}: {error}") from error
-            if now:
-                with self.live.whole():
-                    self.live.kept.keep(tag, self.live, self.time.iteration, parts)
+            self.points.fired(ready)

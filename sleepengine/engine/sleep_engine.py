@@ -195,7 +195,7 @@ class SleepEngine(CompactCalls):
 
     def fire(self, *rules: Rule) -> Changes:
         """Fire these rules now, as one transaction, whatever their triggers say."""
-        return self.firing.fire(arguments.named(rules), self.enforcer.captured() or None)
+        return self.conductor.fire(arguments.named(rules))
 
     def undo(self) -> bool:
         """Take back the last transaction; True when bit for bit (no step was taken since).

@@ -44,6 +44,7 @@ FIELDS = {
     "carries",
     "memories",
     "kept_points",
+    "rewound",
     "journal",
 }
 
@@ -86,6 +87,7 @@ def of(engine: SleepEngine) -> dict[str, Any]:
             for name, (scorer, filters) in _memories(engine).items()
         },
         "kept_points": live.kept.state_dict(),
+        "rewound": live.rewound or "",
         "journal": engine.journal.state_dict(),
     }
 
@@ -134,6 +136,9 @@ def _checked(engine: SleepEngine, saved: Mapping[str, Any]) -> Callable[[], None
     parked.load_state_dict(saved["parked"])
     checks.parked(masks, parked)
     kept = live.kept.check(saved["kept_points"], live)
+    rewound = str(saved["rewound"]) or None
+    if rewound is not None and rewound not in kept:
+        raise StateError(f"the saved engine goes back to {rewound!r}, which is not kept")
     journal = Journal({n: live.store.shape(n) for n in live.store.names()})
     journal.load_state_dict(saved["journal"])
     names = {rule.name: rule for rule in engine.rules}
@@ -157,6 +162,7 @@ def _checked(engine: SleepEngine, saved: Mapping[str, Any]) -> Callable[[], None
         live.nodes.store.load_state_dict(saved["nodes"])
         live.held.load(statistics)
         live.kept.replace(kept)
+        live.rewound = rewound
         engine.firing.carries, engine.firing.happened = carries, happened
         engine.firing.forget_undo()
         _remember(_memories(engine), saved["memories"])

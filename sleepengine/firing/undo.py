@@ -27,6 +27,7 @@ class PreImage:
         self._parked = {n: live.parked[n].copy() for n in names}
         self._state = live.state.image(names)
         self._event = live.event
+        self._rewound = live.rewound
         self._everything = everything
         if not everything:
             return
@@ -46,6 +47,7 @@ class PreImage:
         live.nodes.store.adopt(self._nodes)
         live.held.put_back(self._statistics)
         live.event = self._event
+        live.rewound = self._rewound
         for name, value in self._weights.items():
             live.params[name].copy_(value)
             live.parked.replace(name, self._parked[name])
