@@ -30,7 +30,7 @@ class Points:
     def __init__(self, live: Live, time: Timekeeper, kept_times: KeptTimes) -> None:
         self._live = live
         self._time = time
-        self._kept_times = kept_times
+        self.kept_times = kept_times
         self.wait: Callable[[], None] = lambda: None
         self.in_loop = False
 
@@ -45,7 +45,7 @@ class Points:
         Raises:
             SetupError: a time cannot be read by this clock.
         """
-        for tag, (time, parts) in self._kept_times.items():
+        for tag, (time, parts) in self.kept_times.items():
             if tag in self._live.kept:
                 continue
             try:

@@ -192,7 +192,7 @@ class TestEngine:
         engine = build.engine(asked, model, build.optimizer(asked, model), seed=5)
         assert engine.scope == ("fc1.weight", "fc1.bias")
         assert [rule.name for rule in engine.rules] == ["Sleep-Momentum"]
-        assert set(engine.conductor.kept_times) == {"3it"}
+        assert set(engine.conductor.points.kept_times) == {"3it"}
         assert engine.live.seed == 5
 
     def test_a_pattern_that_matches_nothing_has_a_place(self):
@@ -209,4 +209,4 @@ class TestEngine:
         model = network()
         engine = build.engine(asked, model, build.optimizer(asked, model))
         assert engine.rules == ()
-        assert set(engine.conductor.kept_times) == {"3it"}
+        assert set(engine.conductor.points.kept_times) == {"3it"}
