@@ -125,6 +125,7 @@ def parameter_of(model: nn.Module, layer: str) -> str:
         if name in known or name in tied:
             return tied.get(name, name)
     below = [name for name in known if name.startswith(f"{wanted}.")]
+    _check_not_computed(model, wanted)
     if below:
         raise SetupError(
             f"{layer!r} has no parameter called 'weight'; name one of {', '.join(below)}"
@@ -189,10 +190,7 @@ def matching(model: nn.Module, patterns: str | Iterable[str]) -> tuple[str, ...]
     for pattern in wanted:
         hits = _hits(canonical(pattern), [*known, *tied], scope)
         if not hits:
-            layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in known)
-            raise UnknownNameError(
-                f"{pattern!r} matches no parameter. {did_you_mean(pattern, [*known, *layers])}"
-            )
+            raise UnknownNameError(_why_nothing(model, canonical(pattern), list(known)))
         found.update(tied.get(name, name) for name in hits)
     return tuple(name for name in known if name in found)
 
@@ -204,6 +202,26 @@ def _slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
             if parameter is not None:
                 full = f"{prefix}.{attribute}" if prefix else attribute
                 yield canonical(full), module, attribute
+
+
+def _why_nothing(model: nn.Module, pattern: str, known: Sequence[str]) -> str:
+    """What to say of a pattern that matches nothing."""
+    _check_not_computed(model, pattern)
+    below = [name for name in known if name.startswith(f"{pattern}.")]
+    if below:
+        return f"{pattern!r} has no weight of two dimensions; name one of {', '.join(below[:8])}"
+    layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in known)
+    return f"{pattern!r} matches no parameter. {did_you_mean(pattern, [*known, *layers])}"
+
+
+def _check_not_computed(model: nn.Module, name: str) -> None:
+    """A layer or weight that a reparametrization computes is no parameter: say so."""
+    from sleepengine.parametrized import behind_weights
+
+    for one in behind_weights(model).values():
+        if name in (one.weight, one.weight.rpartition(".")[0]):
+            words = f"{one.weight!r} is no parameter: it is computed by {one.by} from {one.name!r}"
+            raise UnknownNameError(f"{words} ({one.reason})")
 
 
 def _patterns(patterns: str | Iterable[str]) -> list[str]:

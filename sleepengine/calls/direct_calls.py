@@ -23,6 +23,7 @@ from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
 from sleepengine.names import matching, named_parameters, parameter_of
+from sleepengine.parametrized import check_not_behind
 
 
 class DirectCalls(ABC):
@@ -34,7 +35,8 @@ class DirectCalls(ABC):
 
     Raises (every call, before anything changes):
         UnknownNameError: no such layer or parameter; the closest names are given.
-        SetupError: the positions do not fit the shape.
+        SetupError: the positions do not fit the shape, or a weight is computed from what shall
+            sleep (parametrizations).
     """
 
     model: nn.Module
@@ -58,7 +60,9 @@ class DirectCalls(ABC):
 
     def sleep_weights(self, layer: str, where: Any = ...) -> int:
         """Put positions of a layer's weight (or of a parameter by its full name) to sleep."""
-        return self._now(Sleep(include_frozen=True), {layer: where}).slept.count()
+        choice = choice_at(self.model, self.store, {layer: where})
+        check_not_behind(self.model, choice)
+        return self.act(Sleep(include_frozen=True), choice).slept.count()
 
     def wake_weights(
         self,
@@ -81,6 +85,7 @@ class DirectCalls(ABC):
     def adopt_zeros(self, params: str | Sequence[str] | None = None) -> int:
         """Put every weight that is exactly zero to sleep, so that fine-tuning keeps it zero."""
         names = self.scope if params is None else matching(self.model, params)
+        check_not_behind(self.model, names)
         zeros = {name: self.parameter(name).detach() == 0 for name in names}
         return self._now(Sleep(include_frozen=True), zeros).slept.count()
 

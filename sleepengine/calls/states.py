@@ -14,6 +14,7 @@ from sleepengine.masks.choice import Choice
 from sleepengine.masks.positions import to_mask
 from sleepengine.masks.store import MaskStore
 from sleepengine.names import parameter_of
+from sleepengine.parametrized import check_not_behind
 
 if TYPE_CHECKING:
     pass
@@ -51,7 +52,8 @@ def as_store(
 
     Raises:
         UnknownNameError: no such layer or parameter.
-        SetupError: no bool tensor, another shape, or two masks for one parameter.
+        SetupError: no bool tensor, another shape, two masks for one parameter, or a parameter
+            from which a weight is computed.
     """
     if isinstance(masks, MaskStore):
         return masks
@@ -67,6 +69,8 @@ def as_store(
             raise SetupError(
                 f"masks[{layer!r}] has shape {tuple(awake.shape)}, {name} {tuple(like.shape(name))}"
             )
+        if not bool(awake.all()):
+            check_not_behind(model, [name])
         result.wake(Choice({name: awake}))
         result.sleep(Choice({name: ~awake}))
     return result

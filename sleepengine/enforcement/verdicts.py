@@ -63,7 +63,7 @@ def needs_repair(optimizer: Optimizer, group: Mapping[str, Any], frozen: bool) -
     [False, True]
     """
     verdict = VERDICTS.get(type(optimizer))
-    if verdict is None or group.get("eps") == 0:
+    if verdict is None or _divides_by_zero(group):
         return True
     decay = group.get("weight_decay", 0)
     if frozen:
@@ -131,11 +131,17 @@ def _of_optimizer(roster: Roster, k: int) -> list[Problem]:
                     "graph runs no hooks, so masks would not be enforced there"
                 )
             )
-        half = [
-            m.name
-            for m in roster.members(k)
-            if m.group == n and m.param.dtype is torch.float16 and _eps_is_lost(group)
-        ]
+        members = [m for m in roster.members(k) if m.group == n]
+        if members and _divides_by_zero(group):
+            found.append(
+                _warning(
+                    f"{kind.__name__} group {n} has eps={group['eps']}: a weight whose gradients "
+                    "were all exactly zero is divided 0 by 0 and becomes NaN, such as one behind "
+                    "an input or a ReLU that is always 0, or one that wakes with its optimizer "
+                    f"state at zero: {_listed([m.name for m in members])}; use eps=1e-8 or more"
+                )
+            )
+        half = [m.name for m in members if m.param.dtype is torch.float16 and _eps_is_lost(group)]
         if half and not (group.get("fused") and kind in (optim.Adam, optim.AdamW)):
             found.append(
                 _warning(
@@ -171,6 +177,16 @@ def _turns_sign(group: Mapping[str, Any], decay: float) -> bool:
     if isinstance(lr, Tensor) and lr.device.type != "cpu":
         return True  # reading it would wait for the device in every step
     return float(lr) * decay >= 1
+
+
+def _divides_by_zero(group: Mapping[str, Any]) -> bool:
+    """Whether eps is 0; of Adafactor's two numbers the first is added to squared gradients."""
+    eps = group.get("eps")
+    if isinstance(eps, tuple | list):
+        eps = eps[0]
+    if isinstance(eps, Tensor):
+        return eps.device.type == "cpu" and float(eps) == 0
+    return eps == 0
 
 
 def _eps_is_lost(group: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ class Custom(optim.SGD):
         (optim.AdamW([W], weight_decay=0.0), False, False),
         (optim.AdamW([W], lr=20.0, weight_decay=0.1), True, True),
         (optim.Adam([W], eps=0.0), True, True),
+        (optim.Adafactor([W], eps=(0.0, 1e-3)), True, True),
         (optim.ASGD([W]), False, True),
         (optim.ASGD([W], lambd=1.0, lr=2.0), True, True),
         (optim.Rprop([W]), False, False),
@@ -54,7 +55,7 @@ def test_warnings(optimizer, word):
 
 
 def test_nothing_to_say_about_the_usual():
-    for optimizer in (optim.SGD([W]), optim.AdamW([W]), optim.Adam([W], eps=0.0)):
+    for optimizer in (optim.SGD([W]), optim.AdamW([W]), optim.Adam([W], eps=1e-12)):
         assert problems(Roster({"w": W}, [optimizer])) == []
 
 
