@@ -122,6 +122,8 @@ def against_weights(
             margin = max(1.05, (found[-1] / found[0]) ** 0.05)
             axes.set_xlim(found[-1] * margin, found[0] / margin)
         if percent:
+            low, high = axes.get_ylim()
+            axes.set_ylim(max(low, -0.02), min(high, 1.02))  # no interval leads beyond all or none
             pen.percent_axis(axes.yaxis)
         else:
             pen.whole_steps(axes.yaxis)

@@ -23,11 +23,15 @@ MOST_PIXELS = 160
 
 @dataclass(frozen=True)
 class Picture:
-    """A grid of awake shares, NaN where there is nothing to show, with words for who cannot see."""
+    """A grid of awake shares, NaN where there is nothing to show, with words for who cannot see.
+
+    `marked` is the share to be painted in another colour: frozen, or began again.
+    """
 
     grid: Tensor
     title: str
     alt: str
+    marked: Tensor | None = None
 
 
 def load_masks(path: Path) -> MaskStore:
@@ -108,8 +112,8 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     Raises:
         FileError: a mask file is damaged.
     """
-    files = _one_story(run)
-    if not files:
+    files = told_files(run)
+    if not files or run.meta.experiment == "mask_training":  # its tasks are held side by side
         return ()
     stores = [load_masks(file.path) for file in files]
     name = first_layer(stores[0])
@@ -121,7 +125,7 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     seed, levelled = files[0].seed, run.meta.experiment != "train"
     arm = arm_name(files[0].arm)
     where = (
-        f"{name} of {arm}, seed {seed}, level {files[-1].level}"
+        f"{name} of {arm}, seed {seed}, {_level(run, files[-1].level)}"
         if levelled
         else f"{name}, seed {seed}"
     )
@@ -134,7 +138,7 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
         found = [
             _overview(
                 awake_of(store, name),
-                f"level {file.level}" if levelled else "all units",
+                _level(run, file.level) if levelled else "all units",
                 input_shape,
             )
             for store, file in _few(stores, files)
@@ -146,11 +150,16 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     return (*found, _picture(mosaic(shown, columns), words, last))
 
 
-def _one_story(run: RunData) -> list[MaskFile]:
-    """The mask files of one arm and one seed, by level."""
+def told_files(run: RunData) -> list[MaskFile]:
+    """The mask files of the first arm and seed that has any, by level."""
     order = {arm: i for i, arm in enumerate(run.meta.arms)}
     files = sorted(run.masks, key=lambda f: (order.get(f.arm, len(order)), f.seed, f.level))
     return [f for f in files if (f.arm, f.seed) == (files[0].arm, files[0].seed)]
+
+
+def _level(run: RunData, level: int) -> str:
+    """What a level is called in this experiment."""
+    return f"task {level + 1}" if run.meta.experiment == "task_masks" else f"level {level}"
 
 
 def _few(

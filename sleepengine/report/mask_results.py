@@ -73,7 +73,7 @@ def mask_cells(run: RunData) -> tuple[Cells, ...]:
 
 
 def _mask_name(arm: str) -> str:
-    return {"network": "none", "all": "of all tasks"}.get(arm, arm_name(arm))
+    return {"network": "no mask", "all": "of all tasks"}.get(arm, arm_name(arm))
 
 
 def _mask_sentences(run: RunData) -> tuple[str, ...]:

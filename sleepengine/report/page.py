@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from sleepengine.errors import SetupError
 from sleepengine.files import atomic
-from sleepengine.report.charts import (
-    accuracy_chart,
-    compare_chart,
-    speed_chart,
-)
-from sleepengine.report.curve_charts import learning_charts, training_charts
+from sleepengine.report.charts import compare_chart
 from sleepengine.report.headline import headline
-from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
-from sleepengine.report.mask_pictures import Picture, pictures
 from sleepengine.report.mask_results import story_of
-from sleepengine.report.plots import Plot, png
-from sleepengine.report.rows import best_step, labels, level_rows
+from sleepengine.report.rows import labels
 from sleepengine.report.run_data import RunData
+from sleepengine.report.sections import charts_of, drawn, nodes_of, pictures_of
 from sleepengine.report.tables import Cells, compare_cells, reference_text, result_cells
 from sleepengine.report.words import arm_name, count, duration, moment, plain, share
 
 MOST_JOURNAL_ROWS = 200
 _TEMPLATES = ("page.html.j2", "compare.html.j2", "base.html.j2", "parts.html.j2", "page.css")
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing as the page wants it: SVG with its names escaped, a caption, words for the ear."""
-
-    svg: str
-    caption: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Image:
-    """A picture as a data address."""
-
-    address: str
-    title: str
-    alt: str
-    width: int
-    height: int
 
 
 def write_report(run_path: str | Path, out: str | Path | None = None) -> Path:
@@ -87,8 +58,9 @@ def render_page(run: RunData) -> str:
             "caption": _caption(run),
             "over": _over(run),
             "has_results": bool(run.results),
-            "charts": _charts(run),
-            "pictures": [_image(picture) for picture in pictures(run)],
+            "charts": charts_of(run),
+            "masks": pictures_of(run),
+            "nodes": nodes_of(run),
             "journal": _journal(run),
             "journal_total": count(len(run.journal)),
             "journal_total_number": len(run.journal),
@@ -100,7 +72,7 @@ def render_page(run: RunData) -> str:
 
 def render_compare(runs: Sequence[RunData]) -> str:
     """The page of several runs."""
-    drawn = [_chart(compare_chart(runs))] if any(run.results for run in runs) else []
+    charts = [drawn(compare_chart(runs))] if any(run.results for run in runs) else []
     title = f"{len(runs)} runs compared"
     stories = [
         (plain(label), run.meta.status, _sentences(run))
@@ -108,7 +80,7 @@ def render_compare(runs: Sequence[RunData]) -> str:
     ]
     return _render(
         "compare.html.j2",
-        {"title": title, "table": compare_cells(runs), "charts": drawn, "stories": stories},
+        {"title": title, "table": compare_cells(runs), "charts": charts, "stories": stories},
     )
 
 
@@ -187,41 +159,6 @@ def _facts(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Configuration", f"SHA-256 {meta.config_sha256[:16]}"),
     )
     return tuple((name, plain(value)) for name, value in facts if value)
-
-
-def _charts(run: RunData) -> dict[str, list[Chart]]:
-    """Charts by section; a section without anything to show is an empty list."""
-    story = story_of(run)
-    if story is not None:
-        drawn = [_chart(accuracy_chart(run))] if story.by_level and run.results else []
-        return {"results": drawn, "curves": [], "layers": []}
-    lottery = run.meta.experiment == "lottery"
-    results: list[Plot] = []
-    if lottery and run.results:
-        results.append(accuracy_chart(run))
-        if any(row.cells for row in level_rows(run, best_step)):
-            results.append(speed_chart(run))
-    curves: Sequence[Plot] = ()
-    layers: Sequence[Plot] = ()
-    if run.curves:
-        curves = learning_charts(run) if lottery else training_charts(run)
-        layers = [layers_chart(run), bars_chart(run) if lottery else sparsity_chart(run)]
-    return {
-        "results": [_chart(plot) for plot in results],
-        "curves": [_chart(plot) for plot in curves],
-        "layers": [_chart(plot) for plot in layers],
-    }
-
-
-def _chart(plot: Plot) -> Chart:
-    return Chart(plot.inline_svg(), plot.caption, plot.alt)
-
-
-def _image(picture: Picture) -> Image:
-    data = base64.b64encode(png(picture.grid)).decode("ascii")
-    height, width = picture.grid.shape
-    words = plain(picture.title)
-    return Image(f"data:image/png;base64,{data}", words, plain(picture.alt), width, height)
 
 
 def _journal(run: RunData) -> tuple[Cells, ...]:

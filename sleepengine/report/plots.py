@@ -29,7 +29,7 @@ _ROLES = {
     GRID: "var(--grid)",
     **{colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)},
 }
-_AWAKE, _ASLEEP, _FAINT = (26.0, 134.0, 204.0), 128.0, 32.0
+_AWAKE, _MARKED, _ASLEEP, _FAINT = (26.0, 134.0, 204.0), (224.0, 108.0, 26.0), 128.0, 32.0
 _FONT, _PAGE_FONT = "font-family: 'DejaVu Sans'", "font-family: var(--sans)"
 _STYLE = {
     "font.family": ["DejaVu Sans"],
@@ -184,14 +184,16 @@ def draw(
     return Plot(name, caption, alt, figure)
 
 
-def png(grid: Tensor) -> bytes:
+def png(grid: Tensor, marked: Tensor | None = None) -> bytes:
     """A PNG of a grid of shares 0..1, one pixel each: grey where all sleep, blue where not.
 
-    The blue is the more opaque the more is awake. NaN is fully transparent. All of it shows on a
-    light and on a dark page.
+    The blue is the more opaque the more is awake; where `marked` (shares too) is above a half it is
+    orange. NaN is fully transparent. All of it shows on a light and on a dark page.
     """
     shares = grid.nan_to_num(0.0).clamp(0.0, 1.0)
     pixels = torch.where((shares > 0.0)[..., None], shares.new_tensor(_AWAKE), _ASLEEP)
+    if marked is not None:
+        pixels = torch.where((marked > 0.5)[..., None], shares.new_tensor(_MARKED), pixels)
     alpha = _FAINT + (255.0 - _FAINT) * shares
     alpha = alpha.round().masked_fill(grid.isnan(), 0.0)
     pixels = torch.cat([pixels, alpha[..., None]], dim=-1)
@@ -218,7 +220,10 @@ def _thousands(x: float) -> str:
 
 
 def _inline(svg: str, name: str) -> str:
-    """Drop the prolog, the document-wide style and unused ids; make the others unique."""
+    """Drop the prolog, the document-wide style and unused ids; make the others unique.
+
+    Hundredths of a point are fine enough for places.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"""(?:url\(|href=")#([^)"]+)""", svg))
@@ -229,6 +234,7 @@ def _inline(svg: str, name: str) -> str:
 def _inline_tag(tag: str, name: str, used: set[str]) -> str:
     if tag.startswith("<svg"):
         tag = re.sub(r' (width|height)="[^"]*"', "", tag)
+    tag = re.sub(r' d="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), tag)
     tag = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", tag)
     tag = re.sub(r"""(url\(|href=")#""", rf"\g<1>#{name}-", tag).replace(_FONT, _PAGE_FONT)
     return re.sub(r"#[0-9a-f]{6}\b", lambda m: _ROLES.get(m[0], m[0]), tag)

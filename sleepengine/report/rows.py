@@ -115,6 +115,15 @@ def awake_share(run: RunData, arm: str, level: int) -> float:
     return mean_interval([result.awake for result in found]).mean if found else math.nan
 
 
+def sleeps(run: RunData) -> bool:
+    """Whether any weight ever slept, as far as the run folder tells."""
+    return (
+        any(result.awake < 1.0 for result in run.results)
+        or any(point.awake < 1.0 for point in run.curves)
+        or any(line.fraction > 0.0 for line in run.journal)
+    )
+
+
 def level_rows(run: RunData, reading: Reading = accuracy_of) -> tuple[LevelRow, ...]:
     """One row per level, from all weights to the fewest."""
     return tuple(_level_row(run, level, reading) for level in levels(run))
