@@ -42,6 +42,9 @@ peers:  ## curvature next to BackPACK and curvlinops, in an environment of their
 		backpack-for-pytorch==1.7.1 curvlinops-for-pytorch==3.0.1
 	OMP_NUM_THREADS=1 PYTHONPATH=. .venv-peers/bin/python -m pytest -q -m peers tests/optional
 
+torture: $(READY)  ## every proof at full scale: random sequences, kills, hostile files, long runs
+	OMP_NUM_THREADS=1 SLEEPENGINE_TORTURE=1 $(BIN)/pytest -n 2 -q tests/torture
+
 docs: $(READY)  ## the generated pages in docs/
 	$(BIN)/python docs/make_optimizer_table.py
 
