@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,37 +24,13 @@ from sleepengine.choosing.flat import (
     pieces,
     plain,
 )
+from sleepengine.choosing.scan import Bracket, Scan, fill_compiled, scan_compiled
 
 SAMPLE = 1 << 16
 # Half widths in standard deviations of the sampled rank; the first misses once in 100 000.
 WIDTHS = (4.5, 20.0, math.inf)
 # More of the sample than this on one end of the bracket: do not collect equal scores one by one.
 MANY = 0.01
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """The k-th score is in [low, high], if the sample is to be trusted."""
-
-    low: np.generic
-    high: np.generic
-    ends_are_common: bool
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What one pass found, in the order of the scores.
-
-    `below`, `at_low`, `at_high`: how many are under, on the lower and on the upper end. `spots`
-    and `inside`: position over all tensors and score of the others in the bracket. With ends that
-    are not common, those on the ends are among the others and not counted apart.
-    """
-
-    below: int
-    at_low: int
-    at_high: int
-    spots: Array
-    inside: Array
 
 
 def bracket_lowest(
@@ -68,7 +43,11 @@ def bracket_lowest(
     for attempt, width in enumerate(WIDTHS):
         drawn = _draw(tensors, sample, attempt, highest=highest, kind=kind)
         bracket = _bracket(drawn, k / able, width)
-        scan = _scan(tensors, bracket, outs, highest=highest, kind=kind, chunk=chunk)
+        scan = scan_compiled(
+            tensors, bracket, outs, highest=highest, room=_room(drawn, bracket, able)
+        )
+        if scan is None:
+            scan = _scan(tensors, bracket, outs, highest=highest, kind=kind, chunk=chunk)
         edge = _settle(scan, bracket, k)
         if edge is None:
             continue
@@ -168,8 +147,16 @@ def _settle(scan: Scan, bracket: Bracket, k: int) -> np.generic | None:
     return bracket.high if rank <= scan.at_high else None
 
 
+def _room(drawn: Array, bracket: Bracket, able: int) -> int:
+    """About how many scores lie in the bracket, going by the sample, and some more."""
+    within = np.count_nonzero((drawn >= bracket.low) & (drawn <= bracket.high))
+    return min(able, int(1.15 * able * within / max(1, len(drawn))) + 1024)
+
+
 def _fill(outs: Sequence[Array], scan: Scan, edge: np.generic, k: int) -> None:
     """Add the scores inside the bracket that are below the edge, and the first of its equals."""
+    if fill_compiled(outs, scan, edge, k):
+        return
     under = scan.spots[scan.inside < edge]
     ties = scan.spots[scan.inside == edge][: k - scan.below - len(under)]
     start = 0

@@ -11,6 +11,7 @@ from torch import Tensor
 from sleepengine.choosing.flat import CHUNK, common, plain
 from sleepengine.choosing.rows import lowest_of_rows
 from sleepengine.errors import SetupError
+from sleepengine.masks.native import fits, native
 
 # m (m - 1) / 2 comparisons per group beat a partition of tiny rows up to about here.
 FEW = 8
@@ -53,6 +54,12 @@ def lowest_of_groups(
     tensor([[False,  True, False,  True],
             [ True,  True, False, False]])
     """
+    compiled = native()
+    if compiled is not None and m == 4 and scores.dim() == 2 and _is_plain(scores):
+        by_input(name, scores, m)
+        mask = torch.empty(scores.shape, dtype=torch.bool)
+        compiled.lowest_of_4_f32(scores.data_ptr(), scores.numel() // 4, drop, mask.data_ptr())
+        return mask
     if scores.device.type == "cpu" and m <= FEW:
         kind = common([scores])
 
@@ -67,6 +74,10 @@ def lowest_of_groups(
             return lowest_of_rows(groups, None, counts)[0]
 
     return _in_blocks(name, scores.detach(), m, pick, chunk)
+
+
+def _is_plain(scores: Tensor) -> bool:
+    return scores.dtype is torch.float32 and fits(scores)
 
 
 def some_of_groups(

@@ -12,70 +12,15 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sleepengine.enforcement.words import Expander, word_dtype
 from sleepengine.errors import SetupError
+from sleepengine.masks.bits import byte_length
+from sleepengine.masks.native import covers, fits, native, written
 
-CHUNK = 1 << 19
-"""Entries per pass on the CPU: the mask of one pass stays in the cache."""
-CHUNK_CUDA = 1 << 24
 CACHED_BELOW = 1 << 18
 """Tensors smaller than this keep their mask expanded (4 bytes per weight), unless lean."""
 
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def word_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The integer type with the same number of bytes.
-
-    Raises:
-        SetupError: the type is complex or bool.
-
-    >>> word_dtype(torch.bfloat16), word_dtype(torch.float32), word_dtype(torch.float64)
-    (torch.int16, torch.int32, torch.int64)
-    """
-    if dtype.is_complex or dtype is torch.bool:
-        raise SetupError(f"{dtype} tensors cannot be masked; valid: real numbers of 1 to 8 bytes")
-    return _WORDS[dtype.itemsize]
-
-
-@final
-class Expander:
-    """Packed bits -> integer words 0 and -1, a chunk at a time, in buffers that are used again.
-
-    A byte is looked up in a table of 256 words of 8 signed bytes, then widened.
-    """
-
-    def __init__(self, device: torch.device | str = "cpu", chunk: int | None = None) -> None:
-        self.device = torch.device(device)
-        self.chunk = chunk or (CHUNK if self.device.type == "cpu" else CHUNK_CUDA)
-        byte = torch.arange(256)
-        table = -((byte[:, None] >> torch.arange(8)) & 1).to(torch.int8)
-        self._table = table.contiguous().view(torch.int64).view(-1).to(self.device)
-        self._index = torch.empty(0, dtype=torch.int32, device=self.device)
-        self._bytes = torch.empty(0, dtype=torch.int64, device=self.device)
-        self._wide: dict[torch.dtype, Tensor] = {}
-
-    def words(self, bits: Tensor, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        """Words of entries start..stop: -1 where the bit is set, else 0; valid until the next call.
-
-        >>> Expander().words(torch.tensor([5], dtype=torch.uint8), 0, 4, torch.int16).tolist()
-        [-1, 0, -1, 0]
-        """
-        first, last = start // 8, (stop + 7) // 8
-        count = last - first
-        if self._index.numel() < count:
-            room = max(count, min(self.chunk, 8 * bits.numel()) // 8 + 2)
-            self._index = torch.empty(room, dtype=torch.int32, device=self.device)
-            self._bytes = torch.empty(room, dtype=torch.int64, device=self.device)
-        index = self._index[:count].copy_(bits[first:last])
-        torch.index_select(self._table, 0, index, out=self._bytes[:count])
-        narrow = self._bytes[:count].view(torch.int8)[start - 8 * first : stop - 8 * first]
-        if dtype is torch.int8:
-            return narrow
-        wide = self._wide.get(dtype)
-        if wide is None or wide.numel() < stop - start:
-            room = 8 * self._index.numel()
-            wide = self._wide[dtype] = torch.empty(room, dtype=dtype, device=self.device)
-        return wide[: stop - start].copy_(narrow)
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 @final
@@ -92,17 +37,36 @@ class AndMask:
         SetupError: the tensor is complex.
     """
 
-    __slots__ = ("bits", "dtype", "expander", "shape", "words")
+    __slots__ = (
+        "address",
+        "bits",
+        "direct",
+        "dtype",
+        "expander",
+        "numel",
+        "shape",
+        "width",
+        "words",
+    )
 
     def __init__(
         self, keep: Tensor, like: Tensor, expander: Expander, *, lean: bool = False
     ) -> None:
         self.dtype = word_dtype(like.dtype)
+        self.width = like.element_size()
         self.bits = keep.to(like.device)
         self.shape = like.shape
         self.expander = expander
         self.words: Tensor | None = None
-        if not lean and like.numel() < CACHED_BELOW and like.layout is torch.strided:
+        self.numel = like.numel()
+        self.address = self.bits.data_ptr()
+        compiled, strided = native(), like.layout is torch.strided
+        self.direct = None
+        if compiled is not None and fits(self.bits) and byte_length(self.numel) == len(self.bits):
+            self.direct = compiled.and_[like.element_size()]
+        if self.direct is not None and strided and like.is_contiguous():
+            return  # the packed bits are as fast
+        if not lean and like.numel() < CACHED_BELOW and strided:
             words = expander.words(self.bits, 0, like.numel(), self.dtype).view(self.shape)
             self.words = torch.empty_like(like, dtype=self.dtype, requires_grad=False).copy_(words)
 
@@ -125,6 +89,10 @@ def and_(tensor: Tensor, mask: AndMask) -> None:
     if tensor.layout is not torch.strided:
         _and_sparse(tensor, mask)
         return
+    if mask.direct is not None and _is_of(tensor, mask):
+        mask.direct(tensor.data_ptr(), mask.address, mask.numel)
+        written(tensor)
+        return
     if mask.words is not None and tensor.element_size() == mask.words.element_size():
         tensor.detach().view(mask.dtype).bitwise_and_(mask.words)
         return
@@ -134,8 +102,24 @@ def and_(tensor: Tensor, mask: AndMask) -> None:
         piece.bitwise_and_(words.view(piece.shape))
 
 
+def _is_of(tensor: Tensor, mask: AndMask) -> bool:
+    """Whether compiled functions may write the tensor through the mask; asked in every step."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and tensor.numel() == mask.numel
+        and tensor.element_size() == mask.width
+    )
+
+
 def restore_(tensor: Tensor, keep: AndMask, saved: Tensor) -> None:
     """(tensor AND keep) OR saved, in place; `saved` is zero where entries are kept."""
+    compiled = native() if keep.direct is not None else None
+    if compiled is not None and _is_of(tensor, keep) and _is_of(saved, keep):
+        compiled.restore[keep.width](tensor.data_ptr(), keep.address, saved.data_ptr(), keep.numel)
+        written(tensor)
+        return
     and_(tensor, keep)
     dtype = word_dtype(tensor.dtype)
     tensor.detach().view(dtype).bitwise_or_(saved.detach().view(dtype))
@@ -151,6 +135,12 @@ def fill_where_(tensor: Tensor, bits: Tensor, value: float, expander: Expander) 
     """
     dtype = word_dtype(tensor.dtype)
     pattern = int(torch.tensor(value, dtype=tensor.dtype).view(dtype))
+    compiled = native()
+    if compiled is not None and covers(bits, tensor):
+        at, width = bits.data_ptr(), dtype.itemsize
+        compiled.fill[width](tensor.data_ptr(), at, tensor.numel(), pattern)
+        written(tensor)
+        return
     for piece, words in _masked(tensor, bits, expander):
         if pattern:
             piece.bitwise_or_(words)  # all ones where set, and then cleared down to the pattern
@@ -162,6 +152,12 @@ def fill_where_(tensor: Tensor, bits: Tensor, value: float, expander: Expander) 
 
 def copy_where_(tensor: Tensor, source: Tensor, bits: Tensor, expander: Expander) -> None:
     """tensor[bits] = source[bits], bit for bit, in place; both of one shape and type."""
+    compiled = native()
+    if compiled is not None and covers(bits, tensor, source) and source.dtype is tensor.dtype:
+        move, n = compiled.move[tensor.element_size()], tensor.numel()
+        move(source.data_ptr(), tensor.data_ptr(), bits.data_ptr(), n, 0)
+        written(tensor)
+        return
     other = source.detach().view(word_dtype(source.dtype))
     flat = other.contiguous().view(-1)
     at = 0
@@ -178,6 +174,10 @@ def nonzero_where(tensor: Tensor, bits: Tensor, expander: Expander) -> int:
     >>> nonzero_where(w, torch.tensor([6], dtype=torch.uint8), Expander())
     1
     """
+    compiled = native()
+    if compiled is not None and covers(bits, tensor):
+        count = compiled.nonzero[tensor.element_size()]
+        return int(count(tensor.data_ptr(), bits.data_ptr(), tensor.numel()))
     found = torch.zeros((), dtype=torch.int64, device=tensor.device)
     for piece, words in _masked(tensor, bits, expander):
         found += words.bitwise_and_(piece).count_nonzero()

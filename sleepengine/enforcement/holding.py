@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sleepengine.enforcement.state_table import holds_history
+from sleepengine.enforcement.closures import closure_of, evaluates_often, with_closure
 from sleepengine.errors import SetupError
 
 
@@ -31,9 +31,7 @@ class HeldSteps:
         Raises:
             SetupError: LBFGS evaluates the closure inside the step and cannot do without it.
         """
-        if isinstance(optimizer, torch.optim.LBFGS) or any(
-            holds_history(state) for state in optimizer.state.values()
-        ):
+        if evaluates_often(optimizer):
             raise SetupError(
                 f"a step of {type(optimizer).__name__} cannot be held: it needs the gradients that "
                 "it asks for inside the step; leave out skip_step"
@@ -55,7 +53,7 @@ class HeldSteps:
         if not self.holds(optimizer):
             return None
         self._take(optimizer)
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        closure = closure_of(args, kwargs)
         if closure is None:
             return None
 
@@ -66,9 +64,7 @@ class HeldSteps:
             self._take(optimizer)
             return loss
 
-        if len(args) > 1:
-            return (args[0], emptied, *args[2:]), kwargs
-        return args, {**kwargs, "closure": emptied}
+        return with_closure(args, kwargs, emptied)
 
     def after(self, optimizer: Optimizer) -> bool:
         """Put the gradients back; True when the step was held."""

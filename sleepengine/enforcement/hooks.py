@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any, final
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from sleepengine.enforcement.closures import Closures, StepArguments
 from sleepengine.enforcement.frozen_values import read_frozen
 from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.holding import HeldSteps
-from sleepengine.enforcement.leaks import Leak
+from sleepengine.enforcement.leaks import Leak, LeakLog
 from sleepengine.enforcement.optimizer_state import OptimizerState
+from sleepengine.enforcement.step_hooks import hook_steps
 from sleepengine.enforcement.verdicts import needs_repair
 from sleepengine.enforcement.watch_list import WatchList
 from sleepengine.masks.store import MaskStore
 
 Callback = Callable[[Optimizer], None]
-_StepArguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @final
@@ -36,8 +38,7 @@ class Enforcer:
         store: which entries are asleep and frozen.
         state: the optimizer state; it knows the parameters and optimizers.
         lean: keep no expanded masks and no dense buffers of frozen values.
-        mask_every_step: mask before every step even if the gradient looks untouched, for
-            communication hooks that rewrite gradients without telling autograd.
+        mask_every_step: mask before every step, for hooks that rewrite gradients unseen.
         buffers: entries of buffers that are put back around every step.
     """
 
@@ -58,7 +59,10 @@ class Enforcer:
         self._buffers = buffers
         self._watched = WatchList(store, state.roster, lean)
         self._held = HeldSteps()
+        self._closures = Closures()
+        self._log = LeakLog()
         self._handles: list[RemovableHandle] = []
+        self._begins: Callback | None = None
         self._before: Callback | None = None
         self._after: Callback | None = None
 
@@ -77,36 +81,24 @@ class Enforcer:
         """Bytes of expanded masks and kept frozen values."""
         return sum(watched.nbytes for watched in self._watched)
 
-    def attach(self, before: Callback | None = None, after: Callback | None = None) -> None:
-        """Enforce from now on.
+    def attach(
+        self,
+        before: Callback | None = None,
+        after: Callback | None = None,
+        begins: Callback | None = None,
+    ) -> None:
+        """Enforce from now on; each is called with the optimizer.
 
         Args:
-            before: called with the optimizer before each step, when its gradients are masked.
-            after: called with the optimizer after each step, when everything is repaired.
+            before: when gradients are masked; with a closure, after its first evaluation.
+            after: after each step, when everything is repaired.
+            begins: first of all in each step.
         """
         if self.is_attached:
             self.detach()
-        self._before, self._after = before, after
-        # Tracing a compiled step must not follow the hooks; the engine of torch.compile is loaded
-        # by the optimizers in any case, so this costs no import.
-        before_step = torch.compiler.disable(self._before_step)
-        after_step = torch.compiler.disable(self._after_step)
-
-        def pre(
-            optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> _StepArguments | None:
-            run = before_step if torch.compiler.is_compiling() else self._before_step
-            return run(optimizer, args, kwargs)
-
-        def post(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            run = after_step if torch.compiler.is_compiling() else self._after_step
-            run(optimizer)
-
-        for optimizer in self._roster.optimizers:
-            self._handles += [
-                optimizer.register_step_pre_hook(pre),
-                optimizer.register_step_post_hook(post),
-            ]
+        self._before, self._after, self._begins = before, after, begins
+        optimizers = self._roster.optimizers
+        self._handles += hook_steps(optimizers, self._before_step, self._after_step)
         self._state.attach()
         self._watched.register()
         self.sync()
@@ -118,7 +110,7 @@ class Enforcer:
             handle.remove()
         self._handles = []
         self._watched.clear()
-        self._before = self._after = None
+        self._before = self._after = self._begins = None
 
     def sync(self, names: Iterable[str] | None = None) -> None:
         """Follow the store after `names` (None = all) changed; hooks only where something is idle.
@@ -168,8 +160,7 @@ class Enforcer:
         Raises:
             UnknownNameError: there is no such parameter.
         """
-        for name in names:
-            self._watched.watch(name).arm()
+        self._watched.arm(names)
 
     def captured(self) -> dict[str, Tensor]:
         """Name -> dense gradient of all backward passes since `arm`, of armed parameters.
@@ -199,16 +190,16 @@ class Enforcer:
         """Sleeping entries that are not +0.0 and frozen ones that moved, by parameter; one pass."""
         return self._watched.leaks()
 
+    def leaks_again(self) -> list[Leak]:
+        """What others write again and again between steps, and the steps put right."""
+        return self._log.take()
+
     def state_dict(self) -> dict[str, Any]:
         """Values of frozen entries, so that masks and model may be loaded in either order."""
         return {"frozen_values": self._watched.frozen_values()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over frozen values and write them; call after the store was loaded.
-
-        Raises:
-            StateError: they do not belong to the entries that the store says are frozen.
-        """
+        """Take over frozen values and write them; the store is loaded, else StateError."""
         loaded = read_frozen(state, self._store, self._roster)
         self.sync()
         for name, parked in loaded.items():
@@ -217,18 +208,27 @@ class Enforcer:
 
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> _StepArguments | None:
+    ) -> StepArguments | None:
+        if self._begins is not None:
+            self._begins(optimizer)
         if self._watched:
-            for _, watched in self._watched.of(optimizer):
-                if watched.was_written():
-                    watched.repair(lean=self.lean)
-                watched.mask_gradient(self._always)
+            self._watched.repair_written(optimizer, self._log)
         self._repair_buffers()
+        made = partial(self._gradients_made, optimizer)
+        return self._closures.postponed(optimizer, args, kwargs, made) or made(args, kwargs)
+
+    def _gradients_made(
+        self, optimizer: Optimizer, args: tuple[Any, ...] = (), kwargs: Any = MappingProxyType({})
+    ) -> StepArguments | None:
+        if self._watched:
+            for _, watched in self._watched.now(optimizer):
+                watched.mask_gradient(self._always)
         if self._before is not None:
             self._before(optimizer)
         return self._held.before(optimizer, args, kwargs)
 
     def _after_step(self, optimizer: Optimizer) -> None:
+        self._closures.done(optimizer)
         if not self._held.after(optimizer) and self._watched:
             self._repair_after(optimizer)
         self._look(optimizer)
@@ -238,8 +238,8 @@ class Enforcer:
 
     def _look(self, optimizer: Optimizer) -> None:
         if self._watched:
-            for _, watched in self._watched.of(optimizer):
-                watched.look()
+            for _, watched in self._watched.now(optimizer):
+                watched.value_version = watched.param._version
 
     def _repair_buffers(self) -> None:
         if self._buffers is not None and len(self._buffers):
@@ -247,13 +247,14 @@ class Enforcer:
 
     def _repair_after(self, optimizer: Optimizer) -> None:
         created = self._state.after_step(optimizer)
-        groups = [
-            (needs_repair(optimizer, group, False), needs_repair(optimizer, group, True))
-            for group in optimizer.param_groups
-        ]
-        for member, watched in self._watched.of(optimizer):
+        members = self._watched.now(optimizer)
+        moves_zeros = [needs_repair(optimizer, group, False) for group in optimizer.param_groups]
+        if not created and not any(moves_zeros) and all(w.frozen is None for _, w in members):
+            return
+        for member, watched in members:
             # State that the step itself created was not filled yet, so 0 / 0 was possible.
             new = member.name in created
-            asleep, frozen = groups[member.group]
+            asleep, group = moves_zeros[member.group], optimizer.param_groups[member.group]
+            frozen = watched.frozen is not None and needs_repair(optimizer, group, True)
             if asleep or frozen or new:
                 watched.repair(asleep=asleep or new, frozen=frozen or new, lean=self.lean)

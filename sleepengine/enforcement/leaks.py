@@ -41,3 +41,39 @@ def find_leak(
         frozen.fill_into(kept, frozen.bits)
         moved = differs_where(value, kept, frozen.bits, expander)
     return Leak(name, awake, moved) if awake or moved else None
+
+
+@final
+class LeakLog:
+    """Leaks that others wrote between steps, and that were put right when the next step began.
+
+    Weights that were loaded or swapped in are no leak. What is written at two steps in a row, or at
+    three between two looks, is: forward passes run with sleepers that are not zero.
+    """
+
+    def __init__(self) -> None:
+        self._steps: dict[int, int] = {}
+        self._last: dict[str, tuple[Leak, int]] = {}
+        self._counts: dict[str, int] = {}
+        self._again: set[str] = set()
+
+    def step(self, optimizer: int) -> int:
+        """A step of this optimizer begins; its number."""
+        self._steps[optimizer] = self._steps.get(optimizer, 0) + 1
+        return self._steps[optimizer]
+
+    def note(self, leak: Leak, step: int) -> None:
+        """A leak is about to be put right."""
+        name = leak.name
+        if name in self._last and self._last[name][1] == step - 1:
+            self._again.add(name)
+        self._counts[name] = self._counts.get(name, 0) + 1
+        if self._counts[name] > 2:
+            self._again.add(name)
+        self._last[name] = (leak, step)
+
+    def take(self) -> list[Leak]:
+        """The leaks that came again since the last call."""
+        found = [self._last[name][0] for name in self._last if name in self._again]
+        self._counts, self._again = {}, set()
+        return found

@@ -18,6 +18,8 @@ from sleepengine.enforcement.state_table import StateKind, holds_history
 from sleepengine.errors import SetupError
 from sleepengine.masks import bits as packed
 
+_NONE: frozenset[str] = frozenset()
+
 
 @final
 class OptimizerState:
@@ -59,6 +61,7 @@ class OptimizerState:
         self._inactive: dict[str, Tensor] = {}
         self._steps = [0] * len(roster.optimizers)
         self._due: list[float | None] = [None] * len(roster.optimizers)
+        self._resting: dict[int, tuple[tuple[Member, ...], list[Member]]] = {}
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -91,7 +94,7 @@ class OptimizerState:
             return
         self._inactive[name] = new if old is None else packed.bit_or(old, new)
         for k, member in self._called(name):
-            if not self._clear_history(k):
+            if not self._clear_history(k, member):
                 settled = self._keeper.is_settled(k, member)
                 self._keeper.put_away(k, member, new if settled else self._inactive[name])
 
@@ -110,7 +113,7 @@ class OptimizerState:
         if not packed.any_set(self._inactive[name]):
             del self._inactive[name]
         for k, member in self._called(name):
-            if not self._clear_history(k):
+            if not self._clear_history(k, member):
                 self._keeper.give(k, member, gone, policy)
                 if name not in self._inactive:
                     self._keeper.drop(k, name)
@@ -125,15 +128,11 @@ class OptimizerState:
         inactive = self._inactive.get(name)
         active = bits if inactive is None else packed.bit_andnot(bits, inactive)
         for k, member in self._called(name):
-            if not self._clear_history(k):
+            if not self._clear_history(k, member):
                 self._keeper.renew(k, member, active, bits, policy)
 
     def check(self, policy: StatePolicy) -> None:
-        """The policy can be served.
-
-        Raises:
-            SetupError: it needs state that is not parked.
-        """
+        """Raise SetupError when the policy needs state that is not parked."""
         if not self.keeps.covers(policy.needs):
             raise SetupError(
                 f"StatePolicy.{policy.name} needs ParkState.{policy.needs.name}, but this engine "
@@ -156,6 +155,7 @@ class OptimizerState:
     def turn_to(self, inactive: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Care for these entries of state that was given another size; returns the old ones."""
         before, self._inactive = self._inactive, dict(inactive)
+        self._resting = {}
         for k in range(len(self.roster.optimizers)):
             for member in self._inactive_members(k):
                 self._keeper.settle(k, member)
@@ -178,9 +178,9 @@ class OptimizerState:
     def after_step(self, optimizer: Optimizer) -> frozenset[str]:
         """Fill state that the step created, and fills that are due; the names with new state."""
         if not self._inactive:
-            return frozenset()
+            return _NONE
         k = self.roster.index(optimizer)
-        new = [m for m in self._inactive_members(k) if not self._keeper.is_settled(k, m)]
+        new = self._keeper.unsettled(k, self._inactive_members(k))
         for member in new:
             self._keeper.drop(k, member.name)
             self._keeper.fill(k, member, self._inactive[member.name])
@@ -193,7 +193,7 @@ class OptimizerState:
             self._steps[k], self._due[k] = 0, None
             for member in self._inactive_members(k):
                 self._keeper.fill(k, member, self._inactive[member.name])
-        return frozenset(member.name for member in new)
+        return frozenset(member.name for member in new) if new else _NONE
 
     def image(self, names: Collection[str]) -> state_image.StateImage:
         """The state of these parameters as it truly is, in memory of its own."""
@@ -203,7 +203,7 @@ class OptimizerState:
         """Make the state of an image's parameters what it was, parked and filled as it was."""
         state_image.put_image_back(self.roster, self._keeper, image)
         kept = {n: bits for n, bits in self._inactive.items() if n not in image.names}
-        self._inactive = {**kept, **image.inactive}
+        self._inactive, self._resting = {**kept, **image.inactive}, {}
         self._steps, self._due = list(image.steps), [None] * len(self._steps)
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,31 +211,30 @@ class OptimizerState:
         return {"steps_since_fill": list(self._steps)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the counters.
-
-        Raises:
-            StateError: they are not one non-negative int for each optimizer.
-        """
+        """Take over the counters; raises StateError unless they are one int >= 0 per optimizer."""
         self._steps = state_image.read_counters(state, len(self._steps))
 
     # --- inside --------------------------------------------------------------------------------
 
     def _called(self, name: str) -> list[tuple[int, Member]]:
+        """Where a parameter is stepped, whose inactive entries are about to change."""
         self._due = [None] * len(self._due)
-        return [
-            (k, member)
-            for k in range(len(self.roster.optimizers))
-            for member in self.roster.members(k)
-            if member.name == name
-        ]
+        self._resting = {}
+        return self.roster.places(name)
 
     def _inactive_members(self, k: int) -> list[Member]:
-        return [m for m in self.roster.members(k) if m.name in self._inactive]
+        members = self.roster.members(k)
+        known = self._resting.get(k)
+        if known is None or known[0] is not members:
+            resting = [m for m in members if m.name in self._inactive]
+            known = self._resting[k] = (members, resting)
+        return known[1]
 
-    def _clear_history(self, k: int) -> bool:
+    def _clear_history(self, k: int, member: Member) -> bool:
         """Curvature pairs of a history belong to the old set of active entries: start again."""
         state = self.roster.optimizers[k].state
-        if not any(holds_history(kept) for kept in state.values()):
+        first: Mapping[str, Any] = next(iter(state.values()), {})  # has the one vector of all
+        if not holds_history(first) and not holds_history(self._keeper.state(k, member)):
             return False
         state.clear()
         return True
@@ -244,7 +243,7 @@ class OptimizerState:
         for name, bits in self._inactive.items():
             for k, member in self._called(name):
                 self._keeper.restore(k, member, bits)
-        self._inactive = {}
+        self._inactive, self._resting = {}, {}
 
     def _show(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         return state_image.shown(self.roster, self._keeper, self._inactive, optimizer, state_dict)

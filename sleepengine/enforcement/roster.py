@@ -42,6 +42,7 @@ class Roster:
         self._index = {id(optimizer): k for k, optimizer in enumerate(self.optimizers)}
         self._members: list[tuple[Member, ...]] = [() for _ in self.optimizers]
         self._sizes: list[tuple[int, ...]] = [() for _ in self.optimizers]
+        self._places: dict[str, list[tuple[int, Member]]] | None = None
 
     def param(self, name: str) -> Parameter:
         """The parameter of that name.
@@ -73,7 +74,7 @@ class Roster:
         groups = self.optimizers[index].param_groups
         sizes = tuple(len(group["params"]) for group in groups)
         if sizes != self._sizes[index]:
-            self._sizes[index] = sizes
+            self._sizes[index], self._places = sizes, None
             self._members[index] = tuple(
                 Member(self._names[id(param)], param, k)
                 for k, group in enumerate(groups)
@@ -86,13 +87,19 @@ class Roster:
         """The param group of a member as it is now."""
         return self.optimizers[index].param_groups[member.group]
 
+    def places(self, name: str) -> list[tuple[int, Member]]:
+        """Where the parameter is stepped: place of the optimizer, and the member there."""
+        every = [self.members(k) for k in range(len(self.optimizers))]
+        if self._places is None:
+            self._places = {}
+            for k, members in enumerate(every):
+                for member in members:
+                    self._places.setdefault(member.name, []).append((k, member))
+        return self._places.get(name, [])
+
     def owners(self, name: str) -> tuple[int, ...]:
         """Places of the optimizers that step the parameter."""
-        return tuple(
-            k
-            for k in range(len(self.optimizers))
-            if any(member.name == name for member in self.members(k))
-        )
+        return tuple(dict.fromkeys(k for k, _ in self.places(name)))
 
     def without_optimizer(self) -> tuple[str, ...]:
         """Names of trainable parameters that no optimizer steps."""

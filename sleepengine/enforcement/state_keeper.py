@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, final
 
 import torch
@@ -58,11 +58,18 @@ class StateKeeper:
 
     def is_settled(self, k: int, member: Member) -> bool:
         """True when the state is the one that was filled last, or there is none."""
-        state = self._roster.optimizers[k].state.get(member.param)
-        if not state:
-            return True
-        seen = self._settled.get((k, member.name))
-        return seen is not None and seen[0] is state and seen[1] == len(state)
+        return not self.unsettled(k, (member,))
+
+    def unsettled(self, k: int, members: Iterable[Member]) -> list[Member]:
+        """Those whose state a step, or somebody else, has made or replaced since the last fill."""
+        state, settled, new = self._roster.optimizers[k].state, self._settled, []
+        for member in members:
+            kept = state.get(member.param)
+            if kept:
+                seen = settled.get((k, member.name))
+                if seen is None or seen[0] is not kept or seen[1] != len(kept):
+                    new.append(member)
+        return new
 
     def settle(self, k: int, member: Member) -> None:
         """The state that there is was filled already."""

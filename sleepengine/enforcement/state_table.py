@@ -93,6 +93,9 @@ TABLE: Mapping[str, StateRule] = {
 }
 
 
+_HISTORIES = frozenset(name for name, rule in TABLE.items() if rule.kind is StateKind.HISTORY)
+
+
 def rule_for(name: str, value: object, param: Tensor) -> StateRule | None:
     """The rule of a state tensor that has one entry per entry of the parameter, else None.
 
@@ -116,7 +119,7 @@ def holds_history(state: Mapping[str, object]) -> bool:
     >>> holds_history({"old_dirs": [], "d": None}), holds_history({"exp_avg": None})
     (True, False)
     """
-    return any(name in TABLE and TABLE[name].kind is StateKind.HISTORY for name in state)
+    return not _HISTORIES.isdisjoint(state)
 
 
 def fresh_value(rule: StateRule, group: Mapping[str, Any]) -> float | None:

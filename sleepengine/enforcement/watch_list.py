@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from sleepengine.enforcement.bit_masks import Expander
 from sleepengine.enforcement.frozen_values import frozen_awake
-from sleepengine.enforcement.leaks import Leak, find_leak
+from sleepengine.enforcement.leaks import Leak, LeakLog, find_leak
 from sleepengine.enforcement.roster import Member, Roster
 from sleepengine.enforcement.watched import Watched
 from sleepengine.masks.store import MaskStore
@@ -35,6 +35,7 @@ class WatchList:
         self._pairs: dict[int, tuple[tuple[Member, ...], list[tuple[Member, Watched]]]] = {}
         self._expanders: dict[torch.device, Expander] = {}
         self._registers = False
+        self._armed = False
 
     def __bool__(self) -> bool:
         return bool(self._watched)
@@ -80,13 +81,18 @@ class WatchList:
         for watched in self:
             watched.remove()
         self._watched, self._pairs = {}, {}
-        self._registers = False
+        self._registers = self._armed = False
 
     def among(self, names: Iterable[str] | None) -> list[Watched]:
         """The watched parameters among these names; None = all."""
         if names is None:
             return list(self)
         return [self._watched[name] for name in names if name in self._watched]
+
+    def now(self, optimizer: Optimizer) -> list[tuple[Member, Watched]]:
+        """What `of` found last, within one step of the optimizer."""
+        known = self._pairs.get(self._roster.index(optimizer))
+        return self.of(optimizer) if known is None else known[1]
 
     def of(self, optimizer: Optimizer) -> list[tuple[Member, Watched]]:
         """The watched parameters that the optimizer steps."""
@@ -131,6 +137,21 @@ class WatchList:
             del self._watched[watched.name]
             self._pairs = {}
 
+    def repair_written(self, optimizer: Optimizer, log: LeakLog) -> None:
+        """Before a step: repair what others wrote since the last one, and note what leaked."""
+        step = log.step(self._roster.index(optimizer))
+        for _, watched in self.of(optimizer):
+            if watched.value_version != watched.param._version:
+                leak = find_leak(
+                    watched.name,
+                    watched.param,
+                    self._store.asleep_bits(watched.name),
+                    watched.frozen,
+                )
+                if leak is not None:
+                    log.note(leak, step)
+                watched.repair(lean=self._lean)
+
     def settle(self) -> None:
         """Repair what others wrote since our last look."""
         for watched in self:
@@ -138,13 +159,22 @@ class WatchList:
                 watched.repair(lean=self._lean)
                 watched.look()
 
+    def arm(self, names: Iterable[str]) -> None:
+        """Keep the dense gradients of these from now on."""
+        for name in names:
+            self.watch(name).arm()
+            self._armed = True
+
     def captured(self) -> dict[str, Tensor]:
         """Name -> dense gradient since `arm`, where a backward pass left one."""
+        if not self._armed:
+            return {}
         found = {watched.name: watched.dense_gradient() for watched in self}
         return {name: grad for name, grad in found.items() if grad is not None}
 
     def disarm(self) -> None:
         """Forget the dense gradients, and the hooks that only they needed."""
+        self._armed = False
         for watched in self:
             watched.disarm()
             self.forget_idle(watched)

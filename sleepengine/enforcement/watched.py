@@ -14,6 +14,8 @@ from sleepengine.enforcement.bit_masks import AndMask, Expander, and_, restore_
 from sleepengine.masks import bits as packed
 from sleepengine.masks.parked import Parked
 
+_ref = weakref.ref
+
 
 @final
 class Watched:
@@ -118,7 +120,7 @@ class Watched:
             self._capture(grad)
         if self.trainable is not None:
             and_(grad, self.trainable)
-        self._grad = weakref.ref(grad)
+        self._grad = _ref(grad)
         self._grad_version = grad._version
 
     def mask_gradient(self, always: bool = False) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sleepengine.errors import SetupError
 from sleepengine.masks import bits as packed
+from sleepengine.masks.native import covers, fits, native, written
 
 _INTEGER = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # A chunk of entries and its buffers stay in the second-level cache of a core.
@@ -55,6 +56,12 @@ def clear_(tensor: Tensor, bits: Tensor) -> None:
     """
     view = integer_view(tensor)
     check_bits(bits, view.numel())
+    compiled = native()
+    if compiled is not None and covers(bits, tensor):
+        at, width = bits.data_ptr(), tensor.element_size()
+        compiled.fill[width](tensor.data_ptr(), at, tensor.numel(), 0)
+        written(tensor)
+        return
     flat = row_major(view)
     if _few(bits, flat.numel()):
         flat.index_fill_(0, packed.nonzero(bits, flat.numel()), 0)
@@ -67,6 +74,11 @@ def clear_(tensor: Tensor, bits: Tensor) -> None:
 def gather(flat: Tensor, bits: Tensor) -> Tensor:
     """Entries of a flat tensor at the bits, in flat index order."""
     values = flat.new_empty(packed.count(bits))
+    compiled = native()
+    if compiled is not None and covers(bits, flat):
+        take = compiled.gather[flat.element_size()]
+        take(flat.data_ptr(), bits.data_ptr(), flat.numel(), values.data_ptr())
+        return values
     for start, stop, index, taken in _indices(bits, flat):
         torch.index_select(flat[start:stop], 0, index, out=values[taken : taken + len(index)])
     return values
@@ -74,6 +86,12 @@ def gather(flat: Tensor, bits: Tensor) -> Tensor:
 
 def scatter_(flat: Tensor, bits: Tensor, values: Tensor) -> None:
     """flat[bits] = values, given in flat index order; the reverse of `gather`."""
+    compiled = native()
+    if compiled is not None and covers(bits, flat) and fits(values):
+        give = compiled.scatter[flat.element_size()]
+        give(flat.data_ptr(), bits.data_ptr(), flat.numel(), values.data_ptr())
+        written(flat)
+        return
     for start, stop, index, taken in _indices(bits, flat):
         flat[start:stop].scatter_(0, index, values[taken : taken + len(index)])
 
@@ -100,6 +118,14 @@ def move_(
         clear_source: leave zero bits in the source.
         target_is_zero: the target's entries at the bits are known to be zero bits.
     """
+    compiled = native()
+    if compiled is not None and covers(bits, source, target):
+        move, n = compiled.move[source.element_size()], source.numel()
+        move(source.data_ptr(), target.data_ptr(), bits.data_ptr(), n, int(clear_source))
+        written(target)
+        if clear_source:
+            written(source)
+        return
     if _few(bits, source.numel()):
         index = packed.nonzero(bits, source.numel())
         target.index_copy_(0, index, source.index_select(0, index))
@@ -120,6 +146,13 @@ def move_(
 def move_to_new_(source: Tensor, bits: Tensor, *, clear_source: bool) -> Tensor:
     """A new tensor with source[bits] and zero bits elsewhere; then source[bits] = 0 if asked."""
     target = torch.empty_like(source)
+    compiled = native()
+    if compiled is not None and covers(bits, source, target):
+        split, n = compiled.split[source.element_size()], source.numel()
+        split(source.data_ptr(), target.data_ptr(), bits.data_ptr(), n, int(clear_source))
+        if clear_source:
+            written(source)
+        return target
     for start, stop, mask in _masks(bits, source):
         here, there = source[start:stop], target[start:stop]
         torch.bitwise_and(here, mask, out=there)
@@ -180,7 +213,7 @@ def _masks(bits: Tensor, flat: Tensor) -> Iterator[tuple[int, int, Tensor]]:
     numel, size = flat.numel(), _chunk(flat)
     table = _table(bits.device)
     mask = torch.empty(size, dtype=flat.dtype, device=flat.device)
-    for start in range(0, numel, size):
+    for start in range(0, numel, max(size, 1)):
         stop = min(start + size, numel)
         few = bits[start // 8 : packed.byte_length(stop)]
         eight = table.index_select(0, few.to(torch.int32)).view(torch.int8)
