@@ -56,7 +56,7 @@ class PlainLoop:
                     "loop are the steps of an optimizer: give optimizer="
                 )
         self._engine.conductor.points.wait = self._first.watch
-        self._engine.conductor.take_hold(self._before, self._after)
+        self._engine.conductor.take_hold(self._before, self._after, self._begins)
         try:
             self._engine.conductor.begin()
         except BaseException:
@@ -75,9 +75,13 @@ class PlainLoop:
             return True
         return not rule.when.metrics and not rule.when(self._engine.time.clock(rule.name))
 
-    def _before(self, optimizer: Optimizer) -> None:
+    def _begins(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
             self._first.forget()
+            self._engine.conductor.points.begin_step()
+
+    def _before(self, optimizer: Optimizer) -> None:
+        if optimizer is self._engine.live.optimizers[0]:
             self._engine.conductor.before_step()
         else:
             self._engine.firing.forget_undo()

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from sleepengine.actions.action import Action
 from sleepengine.actions.freeze import Freeze, Thaw
+from sleepengine.actions.live import Live
 from sleepengine.actions.sleep import Sleep
 from sleepengine.actions.values import ValuePolicy
 from sleepengine.actions.wake import Wake
+from sleepengine.calls.repairs import repair
 from sleepengine.calls.states import SleepState, choice_at, fraction, is_sleeping, sleep_state
+from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
 from sleepengine.masks import bits
@@ -41,6 +44,8 @@ class DirectCalls(ABC):
 
     model: nn.Module
     scope: tuple[str, ...]
+    live: Live
+    enforcer: Enforcer
 
     @property
     @abstractmethod
@@ -88,6 +93,16 @@ class DirectCalls(ABC):
         check_not_behind(self.model, names)
         zeros = {name: self.parameter(name).detach() == 0 for name in names}
         return self._now(Sleep(include_frozen=True), zeros).slept.count()
+
+    def repair(self) -> dict[str, int]:
+        """Put right what was written over the masks; name -> how many entries were off.
+
+        After `model.load_state_dict(...)`, an average swapped in, or any write of your own while
+        the engine is attached: sleepers are +0.0 and frozen weights as they were at once, not only
+        when the next step begins. Running statistics of sleeping and frozen nodes go back too.
+        Parked values are not touched. Frozen values are known only while the engine is attached.
+        """
+        return repair(self.live, self.enforcer)
 
     def apply_to(self, model: nn.Module) -> int:
         """Zero the sleeping positions of another model with the same names, such as an average.

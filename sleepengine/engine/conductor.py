@@ -48,12 +48,12 @@ class Conductor:
         self._armed = False  # whether dense gradients are kept
         self._seen: dict[str, tuple[weakref.ref[Tensor], int]] = {}  # gradients at the last plan
 
-    def take_hold(self, before: Callback, after: Callback) -> None:
+    def take_hold(self, before: Callback, after: Callback, begins: Callback | None = None) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
         refuse_others(self.live)
         self.firing.forget_undo()
         self.live.rest()
-        self.enforcer.attach(before, after)
+        self.enforcer.attach(before, after, begins)
         self.enforcer.repair()
 
     def let_go(self) -> None:
@@ -86,7 +86,6 @@ class Conductor:
     def before_step(self) -> None:
         """Between backward and step: let scorers look, fire the rules that act there."""
         self.firing.forget_undo()
-        self.points.begin_step()
         self.time.between = True
         try:
             self._act_before_step(self.enforcer.captured() or None)
@@ -213,7 +212,9 @@ class Conductor:
         return False
 
     def _fire_ready(self, captured: Mapping[str, Tensor] | None) -> None:
-        ready: list[Rule] = self.agenda.take(self.agenda.ready(captured is not None))
+        ready: list[Rule] = self.agenda.take(
+            self.agenda.ready(captured is not None, self.firing.gatherer.saw)
+        )
         if ready:
             self.firing.fire(ready, captured)
             self.points.fired(ready)

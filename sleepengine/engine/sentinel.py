@@ -47,12 +47,21 @@ class Sentinel:
                 f"{', '.join(replaced[:8])}: the model holds another Parameter object than at "
                 "attach (load_state_dict(assign=True)?). Detach before, attach after such a change."
             )
+        again = self._enforcer.leaks_again()
         leaks = self._enforcer.leaks()
+        if again and not leaks:
+            told = "; ".join(str(leak) for leak in again[:8])
+            raise LeakError(
+                f"{told}: so it was when steps began, and each time put right. Something writes "
+                "weights between the steps: an optimizer that was not given to the engine, or code "
+                "of your own that should call engine.repair() after it."
+            )
         if leaks:
             told = "; ".join(str(leak) for leak in leaks[:8])
             raise LeakError(
                 f"{told}. Something wrote weights or gradients past the hooks (p.data, "
-                "p.grad.data, or an optimizer that was not given to the engine)."
+                "p.grad.data, or an optimizer that was not given to the engine); engine.repair() "
+                "puts it right."
             )
 
     def foresee(self, agenda: Agenda) -> None:

@@ -19,6 +19,7 @@ from sleepengine.actions.rewind import Rewind
 from sleepengine.actions.values import Fresh, value_policy
 from sleepengine.actions.wake import Wake
 from sleepengine.distributed import is_sharded, ranks_of
+from sleepengine.enforcement.closures import evaluates_often
 from sleepengine.enforcement.held_buffers import HeldBuffers
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.roster import Roster
@@ -160,6 +161,12 @@ def check(
         problems += _missing(rule, names, live)
         if rule.skip_step and not live.optimizers:
             problems.append(f"rule {rule.name!r}: skip_step needs an optimizer")
+        problems += [
+            f"rule {rule.name!r}: skip_step cannot hold a step of {type(optimizer).__name__}, "
+            "which needs the gradients that it asks for inside the step; use at='before_step'"
+            for optimizer in live.optimizers
+            if rule.skip_step and evaluates_often(optimizer)
+        ]
         outside = [n for n in names if live.optimizers and id(live.params[n]) not in held]
         if outside:
             problems.append(
