@@ -34,6 +34,8 @@ from saliency.fisher import Fisher
 from saliency.gradient import Gradient
 from saliency.gradient_change import GradientChange
 from saliency.grasp import GraSP, HessianGradient
+from saliency.input_means import InputMeans
+from saliency.input_statistics import InputDistance, InputMagnitude
 from saliency.inverse_scorer import InverseScorer
 from saliency.lamp import Lamp
 from saliency.magnitude import Magnitude, StdThreshold
@@ -56,13 +58,15 @@ from saliency.synflow import SynapticFlow, SynFlow, synaptic_flow_steps
 from saliency.taylor import Snip, Taylor
 from saliency.through import Through
 from saliency.unit_activity import ActivationVariance, APoZ, MeanActivation
-from saliency.utility import InputMagnitude, Utility
+from saliency.utility import Utility
 from saliency.wanda import Wanda
 from saliency.wrapper import Wrapper
 
 __all__ = [
     "Dormancy",
+    "InputDistance",
     "InputMagnitude",
+    "InputMeans",
     "Through",
     "Utility",
     "APoZ",

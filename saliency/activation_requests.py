@@ -40,6 +40,14 @@ class ActivationRequest(ABC):
         """A made-up statistic of a weight, from positive numbers of the weight's shape."""
         return positive
 
+    def of_units(self, units: Tensor, weight: Tensor) -> Tensor:
+        """Bool (out,) of the weight's units -> the entries of the statistic that are of them."""
+        return units.reshape(-1, *[1] * (weight.dim() - 1))
+
+    def of(self, name: str, first: int, groups: int) -> ActivationRequest:
+        """The request for rows of one parameter, from its group `first` of `groups` on."""
+        return self
+
 
 @final
 @dataclass(frozen=True)
@@ -163,6 +171,10 @@ class OutputMoments(ActivationRequest):
     def finish(self, means: Tensor, weight: Tensor) -> Tensor:
         """Two numbers per row of the weight."""
         return means[0].reshape(2, -1, *[1] * (weight.dim() - 1))
+
+    def of_units(self, units: Tensor, weight: Tensor) -> Tensor:
+        """Both moments of each unit."""
+        return super().of_units(units, weight).expand(2, -1, *[1] * (weight.dim() - 1))
 
     def example(self, positive: Tensor) -> Tensor:
         """Second moments above the squares of the first."""

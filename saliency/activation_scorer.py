@@ -58,7 +58,18 @@ class ActivationScorer(Scorer):
     def observe(self, signals: Signals) -> None:
         """Average in the statistic of this step."""
         seen = signals.activations
-        self._means.observe({name: seen[name] for name in signals.weights if name in seen})
+        found = {name: seen[name] for name in signals.weights if name in seen}
+        self._means.observe(found, signals.step)
+
+    def restarted(self, entries: Mapping[str, Tensor], step: int) -> None:
+        """Forget the outputs of units all of whose weights are others now."""
+        request = self.activations
+        if not self.accumulate or not request.of_outputs:
+            return
+        for name, where in entries.items():
+            units = where.flatten(1).all(1) if where.dim() > 1 else where
+            if bool(units.any()):
+                self._means.forget(name, request.of_units(units, where), step)
 
     def reset(self) -> None:
         """Forget all observed steps."""

@@ -134,7 +134,7 @@ class LayerSums:
             self._add(first, rows)
 
     def _add(self, first: int, rows: Tensor) -> None:
-        sums, count = self._request.measure(rows)
+        sums, count = self._request.of(self.name, first, len(self._counts)).measure(rows)
         if self._totals is None:
             shape = (len(self._counts), *sums.shape[1:])
             self._totals = torch.zeros(shape, dtype=sums.dtype, device=self._param.device)

@@ -57,6 +57,10 @@ class Running:
         """Remember `value`, which the caller gives away."""
         self._values[name] = value
 
+    def items(self) -> list[tuple[str, Tensor]]:
+        """Every name with the tensor itself."""
+        return list(self._values.items())
+
     def reset(self) -> None:
         """Forget everything."""
         self._values.clear()

@@ -76,6 +76,17 @@ class Scorer(ABC):
         """
         return None
 
+    def restarted(  # noqa: B027 - most remember nothing of single entries
+        self, entries: Mapping[str, Tensor], step: int
+    ) -> None:
+        """Told which entries were reset or woke: what was observed of them is of other weights.
+
+        Args:
+            entries: name -> bool tensor of the weight's shape.
+            step: number of the step under way; if it is observed yet, it is of what was there
+                before, too.
+        """
+
     def reset(self) -> None:
         """Forget all observed steps."""
         return None

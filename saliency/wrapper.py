@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from saliency.curvature.request import CurvatureRequest
 from saliency.running import check_keys
 from saliency.scorer import Scorer, one_activation, one_anchor, one_curvature
@@ -70,6 +72,11 @@ class Wrapper(Scorer):
         for scorer in self.inside:
             if scorer.accumulates:
                 scorer.observe(signals)
+
+    def restarted(self, entries: Mapping[str, Tensor], step: int) -> None:
+        """Tell the scorers inside."""
+        for scorer in self.inside:
+            scorer.restarted(entries, step)
 
     def reset(self) -> None:
         """Reset the scorers inside."""

@@ -101,6 +101,11 @@ class Action(ABC):
         return False
 
     @property
+    def transfers(self) -> bool:
+        """Whether the readers of chosen nodes are to gain their mean contribution."""
+        return False
+
+    @property
     def kept_points(self) -> dict[str, frozenset[str]]:
         """Points in time whose values this action asks for: tag -> parts ("weights", ...)."""
         return {}

@@ -31,12 +31,18 @@ class Reset(Action):
     output of the model changes only by what the nodes gave; `value` is then that of the incoming
     side (ReDo, Sokar et al. 2023; continual backprop, Dohare et al. 2024). Entries that sleep
     stay asleep and frozen ones stay as they are unless `include_frozen`.
+    transfer: for nodes, what readers lose on average goes into their biases, b += w_out mean(h), so
+    that the output stays where it was on average. It takes a scorer that remembers mean inputs,
+    `Utility(means=True)`, and outgoing="zero". Readers without a bias of their own (recurrent and
+    transposed ones too) lose it; at the border of a padded convolution the mean is a little off;
+    frozen and sleeping biases stay.
     """
 
     value: str | ValuePolicy = "fresh"
     state: str | StatePolicy = "zero"
     include_frozen: bool = False
     outgoing: str | ValuePolicy = "zero"
+    transfer: bool = False
     event: ClassVar[str] = "RESET"
 
     def __post_init__(self) -> None:
@@ -48,6 +54,11 @@ class Reset(Action):
                 )
         if state_policy(self.state) is StatePolicy.PARKED:
             raise SetupError("Reset(state='parked'): a weight that is awake has no parked state")
+        if self.transfer and not isinstance(value_policy(self.outgoing), Zero):
+            raise SetupError(
+                f"Reset(outgoing={self.outgoing!r}, transfer=True): the readers lose nothing that "
+                "could go into their biases; leave out outgoing=, which is 'zero' then"
+            )
 
     def eligible(self, store: MaskStore, name: str) -> Tensor | None:
         """Awake, and trainable unless `include_frozen`."""
@@ -70,6 +81,11 @@ class Reset(Action):
         context.require(lambda live: value_policy(self.value).check(live, choice.names))
         context.afterwards(lambda live: self._write(live, choice, self.value))
         return choice
+
+    @property
+    def transfers(self) -> bool:
+        """Whether the mean contribution of nodes goes into the biases of their readers."""
+        return self.transfer
 
     def check_nodes(self) -> None:
         """Zero on both sides raises: neither would ever receive a gradient."""

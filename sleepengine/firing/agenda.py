@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from schedules import Clock
@@ -22,6 +22,14 @@ def reads_gradients(rule: Rule) -> bool:
 def reads_passes(rule: Rule) -> bool:
     """Whether the rule reads what flows through layers in the training loop itself."""
     return rule.who is not None and "activations" in rule.who.needs and rule.who.batches is None
+
+
+def waits_for_passes(rule: Rule) -> bool:
+    """Whether it can be fired by a forward pass of the training loop alone, watched from its start.
+
+    A scorer that accumulates has the steps that it has seen.
+    """
+    return reads_passes(rule) and not observes(rule)
 
 
 def observes(rule: Rule) -> bool:
@@ -109,12 +117,17 @@ class Agenda:
         following = rule.when.next_after(clock)
         return _NEVER if following is None else following
 
-    def ready(self, with_gradients: bool) -> list[Rule]:
-        """The waiting rules that act after a step and have what they read."""
+    def ready(self, with_gradients: bool, saw: Callable[[Rule], bool]) -> list[Rule]:
+        """The waiting rules that act after a step and have what they read.
+
+        `saw` says whether the forward passes that a rule reads were watched.
+        """
         return [
             rule
             for rule in self.waiting
-            if rule.at == "after_step" and (with_gradients or not reads_gradients(rule))
+            if rule.at == "after_step"
+            and (with_gradients or not reads_gradients(rule))
+            and (saw(rule) or not waits_for_passes(rule))
         ]
 
     def take(self, rules: Iterable[Rule]) -> list[Rule]:
@@ -122,6 +135,11 @@ class Agenda:
         taken = [rule for rule in self.rules if rule in list(rules) and rule in self.waiting]
         self.waiting = [rule for rule in self.waiting if rule not in taken]
         return taken
+
+    def give_back(self, rules: Iterable[Rule]) -> None:
+        """These did not act: they wait again."""
+        back = list(rules)
+        self.waiting = [rule for rule in self.rules if rule in back or rule in self.waiting]
 
     def wants_gradients(self) -> bool:
         """Whether the coming backward pass must be watched."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from sleepengine.choosing.budgets import Budget, Prices, ToFlops
 from sleepengine.choosing.choose import choose
 from sleepengine.choosing.shares import Carry
 from sleepengine.errors import SetupError
+from sleepengine.firing.mean_transfer import check_transfer, gains
 from sleepengine.firing.picking import Picked, eligible_of, scores_of
 from sleepengine.masks.choice import Choice, Layer
 from sleepengine.masks.store import MaskStore
@@ -26,6 +29,8 @@ def bound(rule: Rule, nodes: NodeMasks) -> Nodes | None:
         SetupError: there is no group, a name matches none, or FLOPs cannot be counted.
     """
     who = rule.who
+    if rule.what.transfers:
+        check_transfer(rule)
     if who is None or not isinstance(who.units, Nodes):
         return None
     if isinstance(who.amount, ToFlops) and nodes.work is None:
@@ -44,16 +49,19 @@ def pick_nodes(
     store: MaskStore,
     nodes: NodeMasks,
     clock: Clock,
+    weights: Mapping[str, Tensor],
     carry: Carry = 0.0,
 ) -> Picked:
     """Choose the nodes of one rule; every group is a tensor of `size` units to the pools.
+
+    `weights` are all of the model as the transaction leaves them so far.
 
     Raises:
         SetupError: the scorer left out a parameter or its scores do not fit.
         CollapseError: a group would lose its last awake node.
     """
     action = rule.what
-    scores = units.pool(scores_of(rule, units.scored, signals, store))
+    scores = units.divided(units.pool(scores_of(rule, units.scored, signals, store)), weights)
     kept = nodes.store
     eligible: dict[str, Tensor] = {}
     for name in scores:
@@ -74,7 +82,9 @@ def pick_nodes(
         prices=_prices(rule, who, nodes),
     )
     masks = {n: m & eligible[n] if n in eligible else m for n, m in chosen.masks.items()}
-    return Picked(Choice(masks, Layer.NODES), chosen.threshold, chosen.carry)
+    choice = Choice(masks, Layer.NODES)
+    update = gains(who.scorer, nodes, choice, weights) if rule.what.transfers else {}
+    return Picked(choice, chosen.threshold, chosen.carry, update)
 
 
 def _prices(rule: Rule, who: Who, nodes: NodeMasks) -> Prices | None:

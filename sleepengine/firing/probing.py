@@ -63,9 +63,8 @@ class Probe:
         for need in sorted(who.needs & set(_FROM_BATCHES)):
             said = f"rule {rule.name!r}: {scorer} reads {need}"
             if who.batches is None:
-                # Of the training loop, activations are there for scorers that look at its steps.
-                observed = need == "activations" and who.scorer.accumulates
-                if need != "grads" and not observed:
+                # The training loop itself has gradients and forward passes to look at.
+                if need not in ("grads", "activations"):
                     found.append(f"{said} of batches of its own: give Who(batches=4) or so")
                 continue
             if self._data is None:

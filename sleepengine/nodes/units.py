@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar, final
 
@@ -30,6 +30,9 @@ class Nodes(Units):
         groups: the node groups; none = all groups of the engine.
         reduce: Mean(), Total(), Max() or Norm(p).
         over: whose scores count: INCOMING (default), OUTGOING, SCALE, SHIFT or ALL.
+        against: a side by whose mean |w| the score is divided, None (default) = 1. Utility over
+            OUTGOING against INCOMING is the adaptable contribution of Dohare, Sutton and Mahmood
+            2021 (arXiv:2108.06325): nodes with small incoming weights learn anew most easily.
 
     Raises:
         SetupError: something is no group, reduction or side.
@@ -43,6 +46,7 @@ class Nodes(Units):
     groups: Sequence[NodeGroup] = ()
     reduce: Reduction = field(default_factory=Mean)
     over: Side = Side.INCOMING
+    against: Side | None = None
     priced: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -56,11 +60,14 @@ class Nodes(Units):
             raise SetupError(f"Nodes(reduce={self.reduce!r}): write Mean(), Total(), Max(), Norm()")
         if not isinstance(self.over, Side):
             raise SetupError(f"Nodes(over={self.over!r}): write Side.INCOMING, Side.SCALE, ...")
+        if self.against is not None and not isinstance(self.against, Side):
+            raise SetupError(f"Nodes(against={self.against!r}): write Side.INCOMING, or None")
 
     def __repr__(self) -> str:
         names = ", ".join(group.name for group in self.groups[:6])
         more = f" and {len(self.groups) - 6} more" if len(self.groups) > 6 else ""
-        return f"Nodes([{names}{more}], {self.reduce!r}, over={self.over})"
+        against = "" if self.against is None else f", against={self.against}"
+        return f"Nodes([{names}{more}], {self.reduce!r}, over={self.over}{against})"
 
     def bound(
         self, groups: Mapping[str, NodeGroup], patterns: Sequence[str] | None = None
@@ -80,10 +87,10 @@ class Nodes(Units):
                 "torch-pruning) or nodes=[NodeGroup(...)]"
             )
         if patterns is None:
-            chosen = [group for group in mine.values() if group.slices(self.over)]
+            chosen = [group for group in mine.values() if self._scores(group)]
             if not chosen:
                 raise SetupError(f"{self!r}: no group has anything on the side {self.over.value!r}")
-            return Nodes(chosen, self.reduce, self.over)
+            return replace(self, groups=chosen)
         names: dict[str, None] = {}
         for pattern in patterns:
             hits = [name for name in mine if name == pattern or fnmatchcase(name, pattern)]
@@ -92,10 +99,10 @@ class Nodes(Units):
                     f"{pattern!r} names no node group. {did_you_mean(pattern, mine)}"
                 )
             names.update(dict.fromkeys(hits))
-        bare = [name for name in names if not mine[name].slices(self.over)]
+        bare = [name for name in names if not self._scores(mine[name])]
         if bare:
             raise SetupError(f"node group {bare[0]!r} has nothing on the side {self.over.value!r}")
-        return Nodes([mine[name] for name in names], self.reduce, self.over)
+        return replace(self, groups=[mine[name] for name in names])
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -106,6 +113,21 @@ class Nodes(Units):
     def pool(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameter scores -> group name -> (size,)."""
         return {group.name: self._reduced(group, scores) for group in self.groups}
+
+    def divided(
+        self, scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Scores of nodes by the mean |w| of the side `against`; 0 by 0 is 0, and else infinite."""
+        if self.against is None:
+            return dict(scores)
+        sizes = replace(self, reduce=Mean(), over=self.against, against=None)
+        needed = {name: weights[name].detach().abs() for name in sizes.scored}
+        found = sizes.pool(needed)
+        return {n: torch.where(s == 0, 0.0, s / found[n].to(s)) for n, s in scores.items()}
+
+    def _scores(self, group: NodeGroup) -> bool:
+        """Whether the group has weights on the sides that are read."""
+        return all(group.slices(side) for side in (self.over, self.against) if side is not None)
 
     def spread(
         self, chosen: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]

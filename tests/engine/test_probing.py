@@ -283,7 +283,6 @@ class NoRequest(Scorer):
 @pytest.mark.parametrize(
     ("scorer", "more", "said"),
     [
-        (Wanda(), {"batches": None}, "Wanda reads activations of batches of its own: give Who"),
         (GraSP(), {"batches": None}, "GraSP reads curvature of batches of its own: give Who"),
         (Wanda(), {"data": None}, "Wanda reads activations: batches=2 needs data="),
         (GraSP(), {"data": None}, "GraSP reads curvature: batches=2 needs data="),

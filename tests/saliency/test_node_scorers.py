@@ -49,7 +49,7 @@ def test_utility_is_the_slow_sum():
 
 
 def test_utility_refuses_a_state_without_steps():
-    with pytest.raises(ValueError, match="steps must count"):
+    with pytest.raises(ValueError, match="its counts are not of the same names"):
         Utility().load_state_dict({"mean": {"w": torch.ones(1)}, "steps": {}})
 
 
