@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from saliency import arguments
-from saliency.curvature.functional import live, loss_of
+from saliency.curvature.functional import live
+from saliency.curvature.one_by_one import batch_gradient
 from saliency.curvature.products import hessian_vector_product
 from saliency.curvature.request import CurvatureRequest, check_request, finite
 from saliency.problem import Problem, batch_size
@@ -70,16 +71,13 @@ def _cooled(loss: Callable[[Any, Any], Tensor], temperature: float) -> Callable[
 
 def gradient(problem: Problem) -> dict[str, Tensor]:
     """The gradient of the problem's loss, the mean over all samples of all batches."""
-    params = {name: tensor.requires_grad_() for name, tensor in live(problem).items()}
+    params = live(problem)
     total = {name: torch.zeros_like(tensor) for name, tensor in params.items()}
     samples = problem.samples()
-    with problem.calm(), torch.enable_grad():
+    with problem.calm():
         for batch in problem.each():
-            loss = loss_of(problem, params, batch)
-            found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-            for sum_, part in zip(total.values(), found, strict=True):
-                if part is not None:
-                    sum_.add_(part.detach(), alpha=batch_size(batch) / samples)
+            for name, part in batch_gradient(problem, params, batch).items():
+                total[name].add_(part, alpha=batch_size(batch) / samples)
     return total
 
 

@@ -102,15 +102,30 @@ class Problem:
 
     @contextmanager
     def calm(self) -> Iterator[None]:
-        """Own random numbers, no outer graph, and attention that can be differentiated twice."""
+        """Own random numbers, no outer graph, and layers that can be differentiated twice."""
         devices = sorted({p.device for p in self.params.values() if p.is_cuda}, key=str)
         with (
             torch.random.fork_rng(devices=devices),
             torch.no_grad(),
             sdpa_kernel(SDPBackend.MATH),
+            _plain_recurrence(self.model),
         ):
             torch.manual_seed(self.seed)
             yield
+
+
+@contextmanager
+def _plain_recurrence(model: nn.Module) -> Iterator[None]:
+    """Recurrent layers step by step: the fused ones of MKL-DNN and cuDNN have one derivative."""
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        yield
+        return
+    fused = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    try:
+        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = False
+        yield
+    finally:
+        torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = fused
 
 
 def batch_size(batch: Any) -> int:

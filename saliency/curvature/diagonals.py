@@ -13,6 +13,7 @@ from saliency.curvature.functional import live
 from saliency.curvature.layer_squares import plain_diagonals, plain_layers
 from saliency.curvature.request import DiagonalRequest, check_request, finite
 from saliency.curvature.rows import BatchGradients, GaussNewtonColumns, Rows, SampleGradients
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem
 
 
@@ -85,14 +86,15 @@ class FisherDiagonal(DiagonalRequest):
 
 
 def sum_of_squares(what: str, rows: Rows, problem: Problem) -> dict[str, Tensor]:
-    """(1/P) sum of squared rows, streamed: one vector is kept."""
+    """(1/P) sum of squared rows, streamed: one vector is kept, float32 for 16-bit weights."""
     params = live(problem)
     layout = Layout.of(params)
-    total = torch.zeros_like(layout.flat(params))
+    like = layout.flat(params)
+    total = torch.zeros_like(like, dtype=width_dtype(like))
     done = 0
     with problem.calm():
         for vectors, worth in rows.each(problem):
-            total += vectors.square_().sum(0)
+            total += vectors.to(total.dtype).square_().sum(0)
             done += worth
             problem.report(what, done)
     return layout.named(total.div_(done))

@@ -12,6 +12,7 @@ from saliency.curvature.flat import Layout
 from saliency.curvature.functional import live
 from saliency.curvature.products import basis, hessian_products
 from saliency.curvature.request import DiagonalRequest, finite, positive_int
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem
 
 
@@ -52,12 +53,13 @@ class HessianDiagonal(DiagonalRequest):
         """The diagonal; tensors of the weights' shapes."""
         params = live(problem)
         layout = Layout.of(params)
-        total = torch.zeros_like(layout.flat(params))
+        like = layout.flat(params)
+        total = torch.zeros_like(like, dtype=width_dtype(like))
         with problem.calm():
             for products, share in hessian_products(problem, params):
                 for start in range(0, layout.size, self.chunk):
                     stop = min(start + self.chunk, layout.size)
-                    rows = products(basis(layout.size, start, stop, total))
+                    rows = products(basis(layout.size, start, stop, like))
                     total[start:stop] += rows[:, start:stop].diagonal() * share
                     problem.report("diagonal of the Hessian", stop, layout.size)
         return finite(repr(self), layout.named(total))

@@ -13,6 +13,7 @@ from saliency.curvature.flat import Layout
 from saliency.curvature.functional import Params, live
 from saliency.curvature.products import hessian_products
 from saliency.curvature.request import DiagonalRequest, finite, positive_int
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem
 
 
@@ -76,12 +77,13 @@ class Hutchinson(DiagonalRequest):
         """The estimate with its standard error; only two vectors are kept."""
         params = live(problem)
         layout = Layout.of(params)
-        mean = torch.zeros_like(layout.flat(params))
+        like = layout.flat(params)
+        mean = torch.zeros_like(like, dtype=width_dtype(like))
         squares = torch.zeros_like(mean)
         for start in range(0, self.probes, self.chunk):
             stop = min(start + self.chunk, self.probes)
             v = torch.stack([_signs(problem.seed, i, params) for i in range(start, stop)])
-            hv = torch.zeros_like(v)
+            hv = torch.zeros_like(v, dtype=mean.dtype)
             with problem.calm():
                 for products, share in hessian_products(problem, params):
                     hv += products(v) * share

@@ -12,6 +12,7 @@ from saliency.curvature.functional import check_loss, live, loss_of
 from saliency.curvature.kronecker import KroneckerFactors
 from saliency.curvature.layer_columns import layer_columns
 from saliency.curvature.request import DiagonalRequest, finite
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem, batch_size
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -111,11 +112,11 @@ def _batch_factors(
     sums: dict[str, Tensor] = {}
     for gradients in columns:
         for name, g in gradients.items():
-            rows = _places(layers[name], g)
+            rows = _places(layers[name], g.to(width_dtype(g)))
             sums[name] = sums.get(name, torch.zeros((), device=g.device)) + rows.T @ rows
     result = {}
     for name, a in inputs.items():
-        patches = _patches(layers[name], a)
+        patches = _patches(layers[name], a.to(width_dtype(a)))
         # The places of an output are averaged in G, since A sums over them.
         places = max(1, len(patches) // len(a))
         result[name] = (patches.T @ patches, sums[name] / places)

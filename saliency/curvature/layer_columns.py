@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from saliency.curvature.functional import pair, refuse_mixing
+from saliency.curvature.functional import pair, pieces, refuse_mixing
+from saliency.curvature.one_by_one import Attempt, output_hessian
 from saliency.curvature.rows import check_convex, output_root
 from saliency.problem import Problem, change_tensors
 
@@ -57,9 +58,18 @@ def _columns(
         one = change_tensors(own, lambda t: t.unsqueeze(0))
         return output_root(problem, output[None], one)
 
-    columns, lowest, highest = vmap(root)(out.detach(), target)
+    def apart(outputs: Tensor, targets: Any) -> tuple[Tensor, Tensor, Tensor]:
+        each = [
+            output_root(problem, one, y, output_hessian)
+            for one, (y,) in zip(outputs.split(1), pieces((targets,), 1), strict=True)
+        ]
+        return torch.stack([r for r, _, _ in each]), *(
+            torch.stack([e[k] for e in each]) for k in (1, 2)
+        )
+
+    columns, lowest, highest = Attempt(vmap(root), apart)(out.detach(), target)
     check_convex(lowest, highest)
-    columns = columns.squeeze(2).transpose(0, 1)
+    columns = columns.squeeze(2).transpose(0, 1).to(out.dtype)
     sent = [output for _, output in seen.values()]
     for c, column in enumerate(columns):
         more = c + 1 < len(columns)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from saliency.curvature.functional import check_loss, live, loss_of, output_of, pair
 from saliency.curvature.layer_columns import layer_columns
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem, batch_size
 
 
@@ -62,21 +63,25 @@ def add_squares(
 ) -> None:
     """Add the sums over one batch's samples and columns to `total`, by parameter name."""
     inputs, columns = layer_columns(problem, layers, batch)
-    squares = {path: a.square() for path, a in inputs.items()}
+    squares = {path: _wide(a).square() for path, a in inputs.items()}
     for gradients in columns:
         for path, g in gradients.items():
             weight, bias = (f"{path}.{kind}".lstrip(".") for kind in ("weight", "bias"))
-            g2 = g.square()
+            g2 = _wide(g).square()
             if weight in total:
                 total[weight].addmm_(g2.T, squares[path])
             if bias in total:
                 total[bias].add_(g2.sum(0))
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(width_dtype(tensor))
+
+
 def plain_diagonals(problem: Problem, layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
     """The diagonal of the parameters of these layers."""
     names = [f"{path}.{kind}".lstrip(".") for path in layers for kind in ("weight", "bias")]
-    total = {n: torch.zeros_like(problem.params[n]) for n in names if n in problem.params}
+    total = {n: torch.zeros_like(_wide(p)) for n, p in live(problem).items() if n in names}
     done = 0
     for batch in problem.each():
         check_loss(loss_of(problem, live(problem), batch))

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from saliency.curvature import one_by_one
 from saliency.curvature.flat import Layout
 from saliency.curvature.functional import Params, check_loss, live, loss_of, pullback
 from saliency.curvature.request import finite
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem, batch_size
 
 Products = Callable[[Tensor], Tensor]
@@ -44,12 +46,12 @@ def hessian_vector_product(problem: Problem, vector: Mapping[str, Tensor]) -> di
         )
     layout = Layout.of(params)
     direction = layout.flat(vector)[None]
-    total = torch.zeros_like(direction)
+    total = torch.zeros_like(direction, dtype=width_dtype(direction))
     with problem.calm():
         for products, share in hessian_products(problem, params):
             total += products(direction) * share
             problem.report("Hessian-vector product", 0)
-    return finite("hessian_vector_product", layout.named(total[0]))
+    return finite("hessian_vector_product", layout.named(total[0].to(direction.dtype)))
 
 
 def hessian_products(problem: Problem, params: Params) -> Iterator[tuple[Products, float]]:
@@ -67,13 +69,18 @@ def hessian_products(problem: Problem, params: Params) -> Iterator[tuple[Product
 
 
 def _products(problem: Problem, params: Params, batch: object, layout: Layout) -> Products:
-    slope: Callable[[Params], Params] = grad(lambda p: loss_of(problem, p, batch))
-    back = pullback(slope, params)[1]
+    back: list[Callable[[Params], Params]] = []  # made at the first call, then kept
 
-    def products(directions: Tensor) -> Tensor:
-        return layout.flat(vmap(back)(layout.named(directions)))
+    def together(directions: Tensor) -> Tensor:
+        if not back:
+            slope: Callable[[Params], Params] = grad(lambda p: loss_of(problem, p, batch))
+            back.append(pullback(slope, params)[1])
+        return layout.flat(vmap(back[0])(layout.named(directions)))
 
-    return products
+    def apart(directions: Tensor) -> Tensor:
+        return one_by_one.hessian_products(problem, params, batch, layout, directions)
+
+    return one_by_one.Attempt(together, apart)
 
 
 def basis(size: int, start: int, stop: int, like: Tensor) -> Tensor:

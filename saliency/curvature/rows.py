@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
+from saliency.curvature import one_by_one
 from saliency.curvature.flat import Layout
 from saliency.curvature.functional import (
     Params,
@@ -24,7 +25,9 @@ from saliency.curvature.functional import (
     refuse_mixing,
     sample_gradients,
 )
+from saliency.curvature.one_by_one import Attempt
 from saliency.curvature.request import positive_int
+from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem, batch_size, change_tensors
 
 
@@ -65,11 +68,13 @@ class SampleGradients(Rows):
     def each(self, problem: Problem) -> Iterator[tuple[Tensor, int]]:
         """A row per sample."""
         params = live(problem)
+        refuse_mixing(problem)
         layout = Layout.of(params)
+        gradients = Attempt(sample_gradients, one_by_one.sample_gradients)
         for batch in problem.each():
             check_loss(loss_of(problem, params, batch))
             for piece in pieces(batch, self.chunk):
-                yield layout.flat(sample_gradients(problem, params, piece)), batch_size(piece)
+                yield layout.flat(gradients(problem, params, piece)), batch_size(piece)
 
 
 @final
@@ -88,10 +93,15 @@ class BatchGradients(Rows):
         """A row per batch."""
         params = live(problem)
         layout = Layout.of(params)
+        gradient = Attempt(_batch_gradient, one_by_one.batch_gradient)
         for batch in problem.each():
             check_loss(loss_of(problem, params, batch))
-            found = grad(lambda p: loss_of(problem, p, batch))(params)  # noqa: B023
-            yield layout.flat(found)[None], 1
+            yield layout.flat(gradient(problem, params, batch))[None], 1
+
+
+def _batch_gradient(problem: Problem, params: Params, batch: Any) -> Params:
+    found: Params = grad(lambda p: loss_of(problem, p, batch))(params)
+    return found
 
 
 @final
@@ -132,10 +142,11 @@ class GaussNewtonColumns(Rows):
         refuse_mixing(problem)
         params = live(problem)
         layout = Layout.of(params)
+        columns = Attempt(_columns, _columns_apart)
         for batch in problem.each():
             check_loss(loss_of(problem, params, batch))
             for piece in pieces(batch, self.chunk):
-                rows, lowest, highest = _columns(problem, params, piece)
+                rows, lowest, highest = columns(problem, params, piece)
                 check_convex(lowest, highest)
                 yield layout.flat(rows).flatten(0, 1), batch_size(piece)
 
@@ -148,16 +159,38 @@ def _columns(problem: Problem, params: Params, piece: object) -> tuple[Params, T
         x, y = change_tensors(sample, lambda t: t.unsqueeze(0))
         out, back = pullback(lambda p: _tensor(output_of(problem, p, x)), params)
         root, lowest, highest = output_root(problem, out, y)
-        return vmap(back)(root), lowest, highest
+        return vmap(back)(root.to(out.dtype)), lowest, highest
 
     return vmap(one, in_dims=(None, 0, 0), randomness="different")(params, inputs, target)
 
 
-def output_root(problem: Problem, out: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """(S [C, *out.shape], smallest, largest eigenvalue): S'S = Hessian of one sample's loss."""
+def _columns_apart(
+    problem: Problem, params: Params, piece: object
+) -> tuple[Params, Tensor, Tensor]:
+    def root(out: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return output_root(problem, _tensor(out), target, one_by_one.output_hessian)
+
+    return one_by_one.columns(problem, params, piece, root)
+
+
+def _output_hessian(loss: Callable[[Tensor], Tensor], flat: Tensor) -> Tensor:
+    found: Tensor = jacrev(jacrev(loss))(flat)
+    return found
+
+
+def output_root(
+    problem: Problem,
+    out: Tensor,
+    target: Any,
+    hessian_of: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = _output_hessian,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(S [C, *out.shape], smallest, largest eigenvalue): S'S = Hessian of one sample's loss.
+
+    In float32 for 16-bit outputs.
+    """
     assert problem.loss is not None
-    loss, flat = problem.loss, out.reshape(-1)
-    hessian = jacrev(jacrev(lambda o: loss(o.reshape(out.shape), target)))(flat)
+    loss, wide = problem.loss, out.to(width_dtype(out))
+    hessian = hessian_of(lambda o: loss(o.reshape(out.shape), target), wide.reshape(-1))
     values, vectors = torch.linalg.eigh(hessian)
     root = (vectors * values.clamp(min=0).sqrt()).mT
     return root.reshape(-1, *out.shape), values[0], values[-1]
