@@ -43,7 +43,7 @@ RECIPES: dict[str, Callable[[], tuple[Rule, ...]]] = {
     "packnet": lambda: recipes.packnet(("30%", "80%"), ("50%", "95%")),
     "prune_regrow": lambda: recipes.prune_regrow(0.5, 0.95),
     "random_pruning": recipes.random_pruning,
-    "redo": lambda: recipes.redo(interval="5%", end="90%", batches=4),
+    "redo": lambda: recipes.redo(interval="5%", end="90%"),
     "rigl": lambda: recipes.rigl(0.95, interval="25it"),
     "set": lambda: recipes.set_(0.95),
     "snfs": lambda: recipes.snfs(0.95),

@@ -27,7 +27,7 @@ def redo(
     interval: str = "1000it",
     end: str | None = None,
     through: Callable[[Tensor], Tensor] | Through | None = Through.RELU,
-    batches: int = 1,
+    batches: int | None = None,
     params: str | Sequence[str] | None = None,
 ) -> tuple[Rule, ...]:
     """ReDo: nodes that are hardly used start again, without moving the output.
@@ -37,8 +37,9 @@ def redo(
     | every(`interval`) | Dormancy, Nodes, PerTensor, below(`threshold`) | Reset(out: zero) |
 
     With `end` nothing is reset after that time, so that the last resets can be trained.
-    `through` is the activation function of the network; activations are those of `batches` batches
-    of the engine's `data`. The optimizer state of exactly these weights starts again too.
+    `through` is the activation function of the network. Activations are those of the step itself,
+    in the training loop's own forward pass; with `batches`, of so many batches of the engine's
+    `data`. The optimizer state of exactly these weights starts again too.
 
     Source: Sokar et al. 2023 (arXiv:2302.12902): threshold 0.025 or 0.1, every 1000 steps.
 
@@ -58,7 +59,9 @@ def continual_backprop(
     maturity: str = "100it",
     end: str | None = None,
     decay: float = 0.99,
-    batches: int = 1,
+    adaptable: bool = False,
+    transfer: bool = False,
+    batches: int | None = None,
     params: str | Sequence[str] | None = None,
 ) -> tuple[Rule, ...]:
     """Continual backprop: a small share of the old nodes, the least useful, starts again.
@@ -69,26 +72,28 @@ def continual_backprop(
 
     "old" is older_than(`maturity`).
 
-    The utility of a node is its contribution, mean |w_out| mean |h|, averaged over steps; shares of
-    a node that are due are carried over to the next step.
+    The utility of a node is its contribution, mean |w_out| mean |h|, averaged over the steps of the
+    training loop (or over `batches` batches of `data` at each of them); shares of a node that are
+    due are carried over to the next step. `adaptable` takes mean |h - m| in place of mean |h|, with
+    m the slow mean of h, and divides by mean |w_in|. `transfer` adds what a node gave on average,
+    w_out m, to the biases of its readers when it starts again.
 
-    Source: Dohare et al. 2024 (Nature 632): maturity 100, decay 0.99. The published algorithm also
-    divides by the incoming weights, and moves the mean activation of a node that starts again into
-    the bias of its readers; this does neither.
+    Source: Dohare et al. 2024 (Nature 632): maturity 100, decay 0.99; with `adaptable` and
+    `transfer` as in Dohare, Sutton and Mahmood 2021 (arXiv:2108.06325).
 
     >>> continual_backprop()[0].who.filters, continual_backprop()[0].who.amount
     ((older_than('100it'),), rate(0.0001))
     """
     who = Who(
-        Utility(decay),
-        Nodes(over=Side.OUTGOING),
+        Utility(decay, centred=adaptable, means=transfer),
+        Nodes(over=Side.OUTGOING, against=Side.INCOMING if adaptable else None),
         PerTensor(),
         rate(replace),
         params=params,
         where=older_than(maturity),
         batches=batches,
     )
-    return (Rule(every("1it", before=end), who, Reset()),)
+    return (Rule(every("1it", before=end), who, Reset(transfer=transfer)),)
 
 
 def neuron_gradual(
