@@ -118,7 +118,8 @@ def read_chain(state: object, shapes: Mapping[str, torch.Size]) -> DeltaChain:
         where = f"mask {name!r}"
         fields = section(entry, ["base", "coded"], where)
         base = fields["base"]
-        if not isinstance(name, str) or (base is not None and base not in chain):
+        known = base is None or (isinstance(base, str) and base in chain)
+        if not isinstance(name, str) or not known:
             raise StateError(f"{where} differs from {base!r}, which does not come before it")
         coded = read_coded(fields["coded"], shapes, where)
         numels = {one: 8 * packed.byte_length(shapes[one].numel()) for one in coded}

@@ -1,4 +1,4 @@
-"""Small runs that are killed: their configurations, how a child process carries one out, digests."""
+"""Small runs that are killed: configurations, how a child carries one out, what they leave."""
 
 from __future__ import annotations
 

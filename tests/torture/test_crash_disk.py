@@ -56,20 +56,16 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("after", range(7, 7 + 4 * scaled(3, 20), 4))
+@pytest.mark.parametrize("after", range(7, 7 + scaled(3, 7)))
 @pytest.mark.parametrize(("call", "number"), FAULTS)
 def test_a_disk_that_fails_leaves_a_run_that_goes_on(
     call: str, number: int, after: int, place: Path, whole: dict[str, Any], monkeypatch: Any
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, call, Failing(getattr(os, call), after, number))
-        try:
+        with pytest.raises(FileError, match=os.strerror(number)) as fault:
             CASE.carry_out(place)
-        except FileError as fault:
-            assert os.strerror(number) in str(fault)
-            assert str(place / "run") in str(fault)
-        else:
-            pytest.skip("the run has fewer calls")
+    assert str(place / "run") in str(fault.value)
     if (place / "run" / "run.json").exists():
         assert container.inspect(place / "run" / "checkpoint.run").kind == "run"
     finish(CASE, place)

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: every run goes on and ends like one that nobody killed, bit for bit."""
+"""kill -9 at random moments: every run ends like one that nobody killed, bit for bit."""
 
 from __future__ import annotations
 

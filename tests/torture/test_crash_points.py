@@ -9,6 +9,7 @@ import random
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_a_run_goes_on_from_every_call(memory: Path) -> None:
     assert content(place) == expected
     for at in chosen(count, 12):
         place = fresh(memory / "died")
-        assert attempt(lambda: CASE.carry_out(place), place, at)[0] == 9
+        assert attempt(partial(CASE.carry_out, place), place, at)[0] == 9
         finish(CASE, place)
         assert content(place) == expected, f"died at call {at} of {count}"
 
@@ -140,7 +141,7 @@ def test_resuming_may_die_at_every_call_too(memory: Path) -> None:
     for at in chosen(more, 8):
         again = fresh(memory / "again")
         shutil.copytree(place, again, dirs_exist_ok=True)
-        assert attempt(lambda: CASE.carry_out(again), again, at)[0] == 9
+        assert attempt(partial(CASE.carry_out, again), again, at)[0] == 9
         finish(CASE, again)
         assert content(again) == expected, f"died at call {at} of {more} while resuming"
 

@@ -71,9 +71,11 @@ def distinct(data: Any) -> Any:
     """A list that holds something, and no text or number twice."""
     if isinstance(data, list) and not data:
         raise ValueError("must hold at least one")
-    twice = [one for i, one in enumerate(data) if one in data[:i]] if _is_plain(data) else []
-    if twice:
-        raise ValueError(f"{twice[0]!r} is here twice")
+    seen: set[str | int] = set()
+    for one in data if _is_plain(data) else ():
+        if one in seen:
+            raise ValueError(f"{one!r} is here twice")
+        seen.add(one)
     return as_tuple(data)
 
 

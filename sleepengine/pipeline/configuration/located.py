@@ -10,6 +10,9 @@ from sleepengine.errors import ConfigError
 from sleepengine.files.yaml_document import Document, KeyPath
 
 
+MOST_MISTAKES = 100
+
+
 @dataclass(frozen=True)
 class Source:
     """What a configuration says after the settings of the command line, and who says it.
@@ -37,17 +40,27 @@ class Source:
 
 @final
 class Mistakes:
-    """Everything that is wrong with one source, in the order of its lines."""
+    """Everything that is wrong with one source, in the order of its lines.
+
+    The hundredth mistake is reported with those before it, without a look at the rest: finding the
+    closest name for each of thousands takes time that a hostile file must not have.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._found: dict[str, tuple[int, int]] = {}
 
     def add(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
-        """Note one mistake; saying the same of the same place twice counts once."""
+        """Note one mistake; saying the same of the same place twice counts once.
+
+        Raises:
+            ConfigError: it is the hundredth.
+        """
         words = " ".join(message.split())
         line = f"{self._source.place(path, at_key=at_key)}: {words}"
         self._found.setdefault(line, self._source.order(path))
+        if len(self._found) >= MOST_MISTAKES:
+            self.report()
 
     def __len__(self) -> int:
         return len(self._found)

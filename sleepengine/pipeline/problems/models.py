@@ -129,7 +129,12 @@ def _glorot(weight: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _initialised(model: nn.Sequential, draw: Draw, seed: int) -> nn.Sequential:
-    """The model in memory with every value set; built on "meta", so that nothing was drawn yet."""
+    """The model in memory with every value set; built on "meta", so that nothing was drawn yet.
+
+    Where the caller works on "meta" it stays there, and nothing is drawn at all.
+    """
+    if torch.get_default_device().type == "meta":
+        return model
     generator = torch.Generator().manual_seed(seed)
     if any(p.is_meta for p in model.parameters()):
         model.to_empty(device="cpu")

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from sleepengine.errors import SetupError
 
 
+MOST_BLOCKS = 1000
+
+
 class Block(nn.Module):
     """x + attention(norm(x)), then x + fc2(gelu(fc1(norm(x))))."""
 
@@ -88,6 +91,8 @@ def tiny_transformer(
     for name, value in (("width", width), ("heads", heads), ("depth", depth)):
         if type(value) is not int or value < 1:
             raise SetupError(f"tiny_transformer({name}={value!r}): a positive integer is needed")
+    if depth > MOST_BLOCKS:
+        raise SetupError(f"tiny_transformer(depth={depth}): at most {MOST_BLOCKS} blocks")
     if width % heads:
         raise SetupError(f"tiny_transformer: {heads} heads do not divide a width of {width}")
     channels, height, row = input_shape
