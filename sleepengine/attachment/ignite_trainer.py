@@ -136,13 +136,16 @@ class IgniteTrainer:
             self._engine.firing.forget_undo()
 
     def _after(self, optimizer: Optimizer) -> None:
+        self._engine.firing.forget_undo()
         if optimizer is self._engine.live.optimizers[0]:
             self._stepped = True
 
     def _tick(self) -> None:
         stepped, self._stepped = self._stepped, False
-        self._engine.conductor.tick(stepped)
-        self._publish()
+        try:
+            self._engine.conductor.tick(stepped)
+        finally:
+            self._publish()
 
     def _end(self) -> None:
         time = self._engine.time

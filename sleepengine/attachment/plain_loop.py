@@ -87,5 +87,6 @@ class PlainLoop:
             self._engine.firing.forget_undo()
 
     def _after(self, optimizer: Optimizer) -> None:
+        self._engine.firing.forget_undo()
         if optimizer is self._engine.live.optimizers[0]:
             self._engine.conductor.tick()

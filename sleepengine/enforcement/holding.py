@@ -23,6 +23,7 @@ class HeldSteps:
 
     def __init__(self) -> None:
         self._held: set[int] = set()
+        self._under_way: set[int] = set()
         self._grads: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def hold(self, optimizer: Optimizer) -> None:
@@ -52,6 +53,7 @@ class HeldSteps:
         """Take the gradients away; with a closure, return arguments whose closure does."""
         if not self.holds(optimizer):
             return None
+        self._under_way.add(id(optimizer))
         self._take(optimizer)
         closure = closure_of(args, kwargs)
         if closure is None:
@@ -66,10 +68,16 @@ class HeldSteps:
 
         return with_closure(args, kwargs, emptied)
 
+    def recover(self, optimizer: Optimizer) -> None:
+        """A new step begins: what an interrupted one took away comes back, and it holds no more."""
+        if id(optimizer) in self._under_way:
+            self.after(optimizer)
+
     def after(self, optimizer: Optimizer) -> bool:
         """Put the gradients back; True when the step was held."""
         if not self.holds(optimizer):
             return False
+        self._under_way.discard(id(optimizer))
         self._put_back(optimizer)
         self.release(optimizer)
         return True
@@ -87,4 +95,5 @@ class HeldSteps:
 
     def _put_back(self, optimizer: Optimizer) -> None:
         for param, grad in self._grads.pop(id(optimizer), []):
-            param.grad = grad
+            if param.grad is None:
+                param.grad = grad

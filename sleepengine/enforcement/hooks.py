@@ -58,9 +58,7 @@ class Enforcer:
         self._always = mask_every_step
         self._buffers = buffers
         self._watched = WatchList(store, state.roster, lean)
-        self._held = HeldSteps()
-        self._closures = Closures()
-        self._log = LeakLog()
+        self._held, self._closures, self._log = HeldSteps(), Closures(), LeakLog()
         self._handles: list[RemovableHandle] = []
         self._begins: Callback | None = None
         self._before: Callback | None = None
@@ -97,8 +95,7 @@ class Enforcer:
         if self.is_attached:
             self.detach()
         self._before, self._after, self._begins = before, after, begins
-        optimizers = self._roster.optimizers
-        self._handles += hook_steps(optimizers, self._before_step, self._after_step)
+        self._handles = hook_steps(self._roster.optimizers, self._before_step, self._after_step)
         self._state.attach()
         self._watched.register()
         self.sync()
@@ -209,6 +206,7 @@ class Enforcer:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> StepArguments | None:
+        self._held.recover(optimizer)
         if self._begins is not None:
             self._begins(optimizer)
         if self._watched:
@@ -233,8 +231,10 @@ class Enforcer:
             self._repair_after(optimizer)
         self._look(optimizer)
         if self._after is not None:
-            self._after(optimizer)
-            self._look(optimizer)
+            try:
+                self._after(optimizer)
+            finally:
+                self._look(optimizer)
 
     def _look(self, optimizer: Optimizer) -> None:
         if self._watched:

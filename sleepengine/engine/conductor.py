@@ -12,7 +12,13 @@ from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.engine.holders import refuse_others
 from sleepengine.engine.points import KeptTimes, Points
 from sleepengine.engine.sentinel import Sentinel
-from sleepengine.firing.agenda import Agenda, observes_early, reads_gradients, reads_passes
+from sleepengine.firing.agenda import (
+    Agenda,
+    observes_early,
+    reads_gradients,
+    reads_passes,
+    waits_for_passes,
+)
 from sleepengine.firing.firing import Firing
 from sleepengine.masks.planes import Changes
 from sleepengine.rules.rule import Rule
@@ -102,16 +108,19 @@ class Conductor:
             # "0it" is before the first step: what waits for its gradients acts as soon as they are
             # there, not after the step.
             if rule.at == "before_step"
-            or (rule in self._at_start and not self._stepped and captured is not None)
+            or (rule in self._at_start and not self._stepped and self._can_read(rule, captured))
         ]
         if not early:
             return
         due = self.agenda.take(early)
-        self.firing.fire(due, captured)
-        self.points.fired(due)
+        self._fire(due, captured)
         if any(rule.skip_step for rule in due):
             for optimizer in self.live.optimizers:
                 self.enforcer.hold_step(optimizer)
+
+    def _can_read(self, rule: Rule, captured: Mapping[str, Tensor] | None) -> bool:
+        seen = self.firing.gatherer.saw(rule) or not waits_for_passes(rule)
+        return seen and (captured is not None or not reads_gradients(rule))
 
     def tick(self, stepped: bool = True) -> None:
         """One tick is over: fire what is due, let scorers observe, plan the next.
@@ -122,7 +131,6 @@ class Conductor:
         self._since_step += 1
         captured = (self.enforcer.captured() or None) if stepped else None
         if stepped:
-            self.firing.forget_undo()
             self.firing.gatherer.stop()
         in_loop, self.points.in_loop = self.points.in_loop, True
         try:
@@ -216,5 +224,15 @@ class Conductor:
             self.agenda.ready(captured is not None, self.firing.gatherer.saw)
         )
         if ready:
-            self.firing.fire(ready, captured)
-            self.points.fired(ready)
+            self._fire(ready, captured)
+
+    def _fire(self, due: Sequence[Rule], captured: Mapping[str, Tensor] | None) -> None:
+        """Rules whose transaction was taken back (an error, an interrupt) wait for another try."""
+        done = self.firing.done
+        try:
+            self.firing.fire(due, captured)
+        finally:
+            if self.firing.done == done:
+                self.agenda.give_back(due)
+            else:
+                self.points.fired(due)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -15,11 +14,14 @@ from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.enforcement.policies import StatePolicy
 from sleepengine.errors import SetupError
 from sleepengine.firing.gathering import Gatherer
+from sleepengine.firing.memories import Memories
 from sleepengine.firing.node_picking import bound, pick_nodes
 from sleepengine.firing.picking import Picked, pick
+from sleepengine.firing.records import Records
+from sleepengine.firing.restarts import tell_scorers
 from sleepengine.firing.transaction import Transaction
 from sleepengine.firing.undo import PreImage
-from sleepengine.journal import Journal, Record, TensorCounts
+from sleepengine.journal import Journal, Record
 from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
@@ -49,9 +51,10 @@ class Firing:
         self.gatherer = gatherer
         self._journal = journal
         self.scope_of = scope_of
-        self._scope = scope  # shares in the journal are of these parameters
+        self._records = Records(live, time, journal, scope)
         self._undoes = undo
         self._pre_image: PreImage | None = None
+        self.done = 0  # transactions, whether or not they were undone
         self.rules: Sequence[Rule] = ()  # all of the engine, whose filters may remember
         self.carries: dict[str, Carry] = {}  # what a rate left over, by rule
         self.handlers: list[tuple[Happening, Handler]] = []
@@ -68,7 +71,7 @@ class Firing:
             carries[rule.name] = picked.carry
             done = rule.what.apply(transaction, picked.choice)
             transaction.compensate(picked.update)
-            drafts.append(self._draft(rule, picked, done))
+            drafts.append(self._records.draft(rule, picked, done))
             if rule.what.event == Happening.RESET.name:
                 reset.append(Restarted(picked.choice, done))
         changes = self._commit(transaction, drafts, rules=rules, reset=reset)
@@ -82,7 +85,7 @@ class Firing:
         """Do one action to chosen weights now."""
         transaction = Transaction(self._live, self._enforcer, self._time.iteration)
         done = action.apply(transaction, choice)
-        draft = self._record(name, str(action), repr(action), done)
+        draft = self._records.record(name, str(action), repr(action), done)
         reset = [Restarted(choice, done)] if action.event == Happening.RESET.name else []
         changes = self._commit(transaction, [draft], reset=reset)
         self._tell([draft], changes, transaction.node_changes, reset)
@@ -99,9 +102,10 @@ class Firing:
 
     def undo(self) -> bool:
         """Take back the last transaction; True when bit for bit."""
-        if self._pre_image is not None:
+        image, self._pre_image = self._pre_image, None
+        if image is not None:
             before = self._live.store.fork()
-            self._put_back()
+            self._put_back(image)
             self._note_undo(before, "bit for bit")
             return True
         last = self._journal.last()
@@ -114,12 +118,14 @@ class Firing:
         self._note_undo(before, "masks only: steps were taken since; parked values came back")
         return False
 
-    def _put_back(self) -> None:
-        if self._pre_image is not None:
-            touched = self._pre_image.put_back(self._live)
-            self._pre_image = None
-            self._enforcer.sync(touched)
-            self._enforcer.accept(touched)
+    def _put_back(self, image: PreImage) -> None:
+        touched = image.put_back(self._live)
+        self._enforcer.sync(touched)
+        self._enforcer.accept(touched)
+        image.put_gradients_back()
+        if image.memories is not None:
+            image.memories.put_back()
+            self.carries = image.memories.carries
 
     def forget_undo(self) -> None:
         """A step is coming: from now on undo restores masks only."""
@@ -155,7 +161,8 @@ class Firing:
         units = bound(rule, transaction.nodes)
         if units is not None:
             nodes = transaction.nodes
-            return pick_nodes(rule, rule.who, units, signals, store, nodes, clock, carry)
+            weights = {**self._live.params, **changed}
+            return pick_nodes(rule, rule.who, units, signals, store, nodes, clock, weights, carry)
         return pick(rule, names, signals, store, clock, carry)
 
     def _commit(
@@ -169,76 +176,32 @@ class Firing:
     ) -> Changes:
         live = self._live
         before = live.store.fork()
-        if self._undoes:
-            self._pre_image = PreImage(live, transaction.written(), transaction.writes_values)
+        self._pre_image = None
+        image = PreImage(live, transaction)
         try:
             changes = transaction.commit()
-        except BaseException:  # a value that cannot be written, a rewind that did not verify
-            self._put_back()
+            image.committed()
+            both = (changes, transaction.node_changes)
+            concerned = (*self.rules, *rules)
+            told = bool(reset) or not (changes.woke.is_empty() and both[1].woke.is_empty())
+            image.memories = Memories(self.carries, concerned, told)
+            tell_filters(concerned, self.scope_of, live, self._time.clock(), both, reset)
+            tell_scorers(concerned, self.scope_of, live, both, reset, self._time.step)
+            if name is not None:
+                drafts += self._records.from_outside(name, changes._asdict())
+            live.ranks.check_same(live.store.digest, drafts[0].rule if drafts else "a change")
+            drafts[:] = self._records.append(drafts, before)
+        except BaseException:  # a value that cannot be written, an interrupt: all or nothing
+            self._put_back(image)
             raise
-        both = (changes, transaction.node_changes)
-        tell_filters((*self.rules, *rules), self.scope_of, live, self._time.clock(), both, reset)
-        if name is not None:
-            for kind, choice in changes._asdict().items():
-                if not choice.is_empty():
-                    drafts.append(self._record(name, kind, "masks set from outside", choice))
-        live.ranks.check_same(live.store.digest, drafts[0].rule if drafts else "a change")
-        if drafts:
-            if not self._journal.begun:
-                self._journal.begin(before)
-            drafts[:] = self._finished(drafts)
-            self._journal.append(drafts, before, live.store)
+        self.done += 1
+        if self._undoes:
+            self._pre_image = image
         return changes
 
-    def _draft(self, rule: Rule, picked: Picked, done: Choice) -> Record:
-        why = rule.why
-        if picked.threshold is not None:
-            why += f", last score {picked.threshold:.6g}"
-        note = "survivors were moved to make up for it" if picked.update else ""
-        if rule.what.chooses and done.is_empty():
-            note = "nothing to do: at or past the target"
-        return self._record(rule.name, str(rule.what), why, done, note)
-
-    def _record(self, name: str, action: str, why: str, done: Choice, note: str = "") -> Record:
-        counts = done.counts()
-        return Record(
-            index=0,
-            transaction=0,
-            step=self._time.iteration,
-            epoch=self._time.epoch,
-            rule=name,
-            action=action,
-            why=why,
-            changed=sum(counts.values()),
-            tensors={
-                n: TensorCounts(k, 0, 0, self._live.store.numel(n)) for n, k in counts.items()
-            },
-            note=note,
-        )
-
-    def _finished(self, drafts: Sequence[Record]) -> list[Record]:
-        """The drafts with their place in the journal and the counts after the transaction."""
-        store = self._live.store
-        total = sum(store.numel(name) for name in self._scope)
-        asleep = sum(store.asleep_count(name) for name in self._scope)
-        share = asleep / total if total else 0.0
-        return [
-            replace(
-                draft,
-                index=self._journal.next_index + place,
-                transaction=self._journal.next_transaction,
-                fraction=share,
-                tensors={
-                    n: replace(c, asleep=store.asleep_count(n), frozen=store.frozen_count(n))
-                    for n, c in draft.tensors.items()
-                },
-            )
-            for place, draft in enumerate(drafts)
-        ]
-
     def _note_undo(self, before: MaskStore, note: str) -> None:
-        draft = self._record("undo", "Undo", "asked for", Choice.empty(), note)
-        self._journal.append(self._finished([draft]), before, self._live.store)
+        draft = self._records.record("undo", "Undo", "asked for", Choice.empty(), note)
+        self._records.append([draft], before)
 
     def _tell(
         self,

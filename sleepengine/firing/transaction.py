@@ -142,6 +142,10 @@ class Transaction:
         """Names whose masks differ from the live ones."""
         return self.live.store.diff(self.store).names()
 
+    def stopping(self, name: str) -> Tensor | None:
+        """Packed bits of the entries that train now and will not; None when there are none."""
+        return _training_changes(self.live.store, self.store, name)[0]
+
     def written(self) -> set[str]:
         """Names whose masks or survivors change."""
         return self.touched() | set(self._updates)

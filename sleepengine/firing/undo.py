@@ -7,19 +7,31 @@ import copy
 import torch
 
 from sleepengine.actions.live import Live
+from sleepengine.firing.memories import Memories
+from sleepengine.firing.pending_gradient import PendingGradient
+from sleepengine.firing.transaction import Transaction
 from sleepengine.masks.store import MaskStore
 
 
 class PreImage:
     """What a transaction is about to write, as it is now.
 
-    Weights, parked values and optimizer state of the touched parameters; with `everything` of all
-    parameters, and buffers, LR schedules and data order too. Putting it back is bit-exact as long
-    as no step was taken since.
+    Weights, parked values, optimizer state and pending gradients of the touched parameters; if an
+    action writes values, of all parameters, and buffers, LR schedules and data order too. Putting
+    it back is bit-exact as long as no step was taken since.
+
+    memories: what rules remembered, once the transaction is about to tell them.
     """
 
-    def __init__(self, live: Live, touched: set[str], everything: bool) -> None:
+    def __init__(self, live: Live, transaction: Transaction) -> None:
+        everything, touched = transaction.writes_values, transaction.written()
         names = set(live.params) if everything else touched
+        self.memories: Memories | None = None
+        self._gradients = [
+            PendingGradient(live.params[name], stopping)
+            for name in transaction.touched()
+            if (stopping := transaction.stopping(name)) is not None
+        ]
         self._masks: MaskStore = live.store.fork()
         self._nodes: MaskStore = live.nodes.store.fork()
         self._statistics = live.held.image(live.nodes.buffers)
@@ -38,6 +50,16 @@ class PreImage:
         self._buffers = {n: b.detach().clone() for n, b in live.buffers().items()}
         self._schedules = [copy.deepcopy(s.state_dict()) for s in live.schedulers]
         self._orders = [copy.deepcopy(s.state_dict()) for s in live.samplers]
+
+    def committed(self) -> None:
+        """Pending gradients are masked now; who writes into them later owns them."""
+        for gradient in self._gradients:
+            gradient.masked()
+
+    def put_gradients_back(self) -> None:
+        """Pending gradients as they were, once the masks are; those made since stay."""
+        for gradient in self._gradients:
+            gradient.put_back()
 
     @torch.no_grad()
     def put_back(self, live: Live) -> set[str]:
