@@ -9,12 +9,17 @@ from typing import Any
 
 from sleepengine.errors import SetupError
 from sleepengine.files import atomic
-from sleepengine.report.charts import compare_chart
 from sleepengine.report.headline import headline
 from sleepengine.report.mask_results import story_of
-from sleepengine.report.rows import labels
+from sleepengine.report.rows import compare_rows, labels, refuse_twins, unlike
 from sleepengine.report.run_data import RunData
-from sleepengine.report.sections import charts_of, drawn, nodes_of, pictures_of
+from sleepengine.report.sections import (
+    charts_of,
+    compare_charts,
+    drawn,
+    nodes_of,
+    pictures_of,
+)
 from sleepengine.report.tables import Cells, compare_cells, reference_text, result_cells
 from sleepengine.report.words import arm_name, count, duration, moment, plain, share
 
@@ -38,7 +43,7 @@ def write_compare(run_paths: Sequence[str | Path], out: str | Path) -> Path:
 
     Raises:
         FileError: a run folder is damaged, or the page cannot be written.
-        SetupError: matplotlib or jinja2 is not installed.
+        SetupError: a run is given twice, or matplotlib or jinja2 is not installed.
     """
     return _write(render_compare([RunData.load(path) for path in run_paths]), Path(out))
 
@@ -71,16 +76,28 @@ def render_page(run: RunData) -> str:
 
 
 def render_compare(runs: Sequence[RunData]) -> str:
-    """The page of several runs."""
-    charts = [drawn(compare_chart(runs))] if any(run.results for run in runs) else []
-    title = f"{len(runs)} runs compared"
+    """The page of several runs.
+
+    Raises:
+        SetupError: a run is given twice.
+    """
+    refuse_twins(runs)
+    told = any(row.of for row in compare_rows(runs))
     stories = [
         (plain(label), run.meta.status, _sentences(run))
         for run, label in zip(runs, labels(runs), strict=True)
     ]
     return _render(
         "compare.html.j2",
-        {"title": title, "table": compare_cells(runs), "charts": charts, "stories": stories},
+        {
+            "title": f"{len(runs)} runs compared",
+            "heading": "Results" if told else "At the sparsest level",
+            "kind": "compare told" if told else "compare",
+            "note": unlike(runs),
+            "table": compare_cells(runs),
+            "charts": [drawn(chart) for chart in compare_charts(runs)],
+            "stories": stories,
+        },
     )
 
 

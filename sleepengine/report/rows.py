@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sleepengine.errors import SetupError
 from sleepengine.pipeline.experiments.jobs import DENSE, TICKET
 from sleepengine.report.records import Result
 from sleepengine.report.run_data import RunData
@@ -43,7 +44,10 @@ class LevelRow:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One arm of one run at its sparsest level, as the comparison of runs shows it."""
+    """One arm of one run at its sparsest level, as the comparison of runs shows it.
+
+    `of` says what the accuracy is measured on, where that is not the whole test data.
+    """
 
     run: str
     experiment: str
@@ -55,6 +59,7 @@ class RunRow:
     accuracy: Interval | None
     seeds: int
     seconds: float
+    of: str = ""
 
 
 def arms(run: RunData) -> tuple[str, ...]:
@@ -165,9 +170,40 @@ def labels(runs: Sequence[RunData]) -> tuple[str, ...]:
     )
 
 
+def refuse_twins(runs: Sequence[RunData]) -> None:
+    """A run is not held against itself.
+
+    Raises:
+        SetupError: a folder is given twice.
+    """
+    seen = set()
+    for run in runs:
+        if run.path.resolve() in seen:
+            raise SetupError(f"{run.path} is given twice; a comparison needs different runs")
+        seen.add(run.path.resolve())
+
+
+def unlike(runs: Sequence[RunData]) -> str:
+    """Why accuracies of these runs are not of the same kind; empty when they are."""
+    kinds = dict.fromkeys(run.meta.experiment for run in runs)
+    data = dict.fromkeys(run.meta.data.name for run in runs)
+    told = [name for name in kinds if name in _OF_THEIR_OWN] if len(kinds) > 1 else []
+    found = []
+    if told:
+        found.append(f"experiments of several kinds ({', '.join(kinds)})")
+    if len(data) > 1:
+        found.append(f"several data sets ({', '.join(data)})")
+    return f"These are {' and '.join(found)}: hold accuracies against each other with care." * bool(
+        found
+    )
+
+
+_OF_THEIR_OWN = ("mask_training", "supermask", "task_masks")
+
+
 def _run_row(run: RunData, label: str, arm: str) -> RunRow:
     level = max((result.level for result in run.results if result.arm == arm), default=0)
-    values = list(by_seed(run, arm, level, accuracy_of).values())
+    values, of = _measured(run, arm, level)
     return RunRow(
         run=label,
         experiment=run.meta.experiment,
@@ -179,4 +215,21 @@ def _run_row(run: RunData, label: str, arm: str) -> RunRow:
         accuracy=mean_interval(values) if values else None,
         seeds=len(results_of(run, arm, level)),
         seconds=run.meta.seconds,
+        of=of,
     )
+
+
+def _measured(run: RunData, arm: str, level: int) -> tuple[list[float], str]:
+    """The accuracy of every seed, and what it is of."""
+    if run.meta.experiment == "task_masks":
+        tasks = [by_seed(run, arm, k, accuracy_of) for k in levels(run)]
+        seeds = set.intersection(*(set(task) for task in tasks)) if tasks else set()
+        means = [sum(task[seed] for task in tasks) / len(tasks) for seed in sorted(seeds)]
+        return means, f"mean of {len(tasks)} tasks"
+    values = [*by_seed(run, arm, level, accuracy_of).values()]
+    if run.meta.experiment == "mask_training":
+        task = arm.removeprefix("without_")
+        return values, "all tasks" if arm in ("network", "all") else f"task {task}"
+    if run.meta.experiment == "supermask":
+        return values, f"sparsest of {len(levels(run))}"
+    return values, ""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sleepengine.report.charts import accuracy_chart, speed_chart
+from sleepengine.report.charts import accuracy_chart, compare_chart, speed_chart
 from sleepengine.report.curve_charts import learning_charts, training_charts
 from sleepengine.report.layer_charts import bars_chart, layers_chart, sparsity_chart
 from sleepengine.report.mask_charts import mask_curves, mask_results
 from sleepengine.report.mask_pictures import Picture, pictures
+from sleepengine.report.mask_result_charts import tasks_chart
 from sleepengine.report.mask_results import story_of
 from sleepengine.report.matrices import legend, matrices
 from sleepengine.report.network_chart import network_charts
@@ -95,6 +96,16 @@ def nodes_of(run: RunData) -> dict[str, Any]:
         "seed": first_seed(run),
         "lives": [image(picture) for picture in node_pictures(run)],
     }
+
+
+def compare_charts(runs: Sequence[RunData]) -> tuple[Plot, ...]:
+    """Accuracy against weights left where that says something, and task by task where there are."""
+    done = [run for run in runs if run.results]
+    stories = [(run, story_of(run)) for run in done]
+    levelled = [run for run, story in stories if story is None or story.by_level]
+    charts = [compare_chart(levelled)] if levelled else []
+    tasks = [run for run in done if run.meta.experiment == "task_masks"]
+    return (*charts, *([tasks_chart(tasks)] if tasks else []))
 
 
 def drawn(plot: Plot) -> Chart:

@@ -49,7 +49,12 @@ def awake_series(run: RunData, arm: str, level: int, name: str | None = None) ->
     """
     found: dict[tuple[int, int], float] = {}
     begun: dict[tuple[int, int], float] = {}
-    for line in run.journal:
+    for point in run.curves:
+        share = point.awake if name is None else point.layers.get(name)
+        if (point.arm, point.level) == (arm, level) and share is not None:
+            begun.setdefault((point.seed, 0), share)
+            found[point.seed, point.step] = share
+    for line in run.journal:  # at the step of an evaluation rules may act on what it showed
         if (line.arm, line.level) != (arm, level):
             continue
         begun[line.seed, 0] = 1.0
@@ -58,11 +63,6 @@ def awake_series(run: RunData, arm: str, level: int, name: str | None = None) ->
         elif name in line.tensors:
             tensor = line.tensors[name]
             found[line.seed, line.step] = 1.0 - tensor.asleep / max(1, tensor.total)
-    for point in run.curves:
-        share = point.awake if name is None else point.layers.get(name)
-        if (point.arm, point.level) == (arm, level) and share is not None:
-            begun.setdefault((point.seed, 0), share)
-            found[point.seed, point.step] = share
     return average((seed, step, share) for (seed, step), share in (begun | found).items())
 
 
@@ -94,6 +94,11 @@ def average(points: Iterable[tuple[int, int, float]]) -> Series:
             (tuple(sorted(line)), tuple(line[s] for s in sorted(line))) for line in found.values()
         ),
     )
+
+
+def over_seeds(run: RunData) -> str:
+    """What the lines of a chart are, for its caption."""
+    return "Means over the seeds." if len(run.meta.seeds) > 1 else "One seed."
 
 
 def thin_out(items: Sequence[T], most: int) -> tuple[T, ...]:

@@ -139,23 +139,30 @@ def _mean_cells(run: RunData) -> tuple[Cells, ...]:
 
 
 def compare_cells(runs: Sequence[RunData]) -> tuple[Cells, ...]:
-    """Header, then one row per run and arm at its sparsest level."""
-    header = ("run", "status", "data", "model", "arm", "weights left", "test accuracy", "seeds")
+    """Header, then one row per run and arm at its sparsest level.
+
+    A column "measured" says what the accuracy is of, where it is not always the whole test data.
+    """
+    rows = compare_rows(runs)
+    told = any(row.of for row in rows)
+    of = ("measured",) if told else ()
+    header = ("run", "status", "data", "model", "arm", *of, "weights left", "test accuracy")
     digits = _digits(runs)
-    rows = (
+    cells = (
         (
             plain(row.run),
             row.status,
             plain(row.data),
             plain(row.model),
             arm_name(row.arm),
+            *((plain(row.of) or "test data",) if told else ()),
             share(row.awake),
             interval_text(row.accuracy, digits),
             str(row.seeds),
         )
-        for row in compare_rows(runs)
+        for row in rows
     )
-    return (header, *rows)
+    return ((*header, "seeds"), *cells)
 
 
 def short_compare_cells(
@@ -163,12 +170,15 @@ def short_compare_cells(
 ) -> tuple[tuple[Cells, ...], tuple[Cells, ...]]:
     """The same in two narrow tables: results of each arm; facts of each run."""
     digits = _digits(runs)
+    rows = compare_rows(runs)
+    told = any(row.of for row in rows)
 
     def cells(row: RunRow) -> Cells:
         value = interval_text(row.accuracy, digits)
-        return (plain(row.run), arm_short(row.arm), share(row.awake), value)
+        of = (plain(row.of) or "test data",) if told else ()
+        return (plain(row.run), arm_short(row.arm), *of, share(row.awake), value)
 
-    results = tuple(cells(row) for row in compare_rows(runs))
+    results = tuple(cells(row) for row in rows)
     facts = tuple(
         (
             plain(label),
@@ -179,8 +189,9 @@ def short_compare_cells(
         )
         for run, label in zip(runs, labels(runs), strict=True)
     )
+    of = ("measured",) if told else ()
     return (
-        (("run", "arm", "weights left", "test accuracy"), *results),
+        (("run", "arm", *of, "weights left", "test accuracy"), *results),
         (("run", "status", "data", "model", "seeds"), *facts),
     )
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sleepengine.report.mask_results import story_of
+from sleepengine.report.rows import refuse_twins, unlike
 from sleepengine.report.run_data import RunData
 from sleepengine.report.tables import (
     Cells,
@@ -133,8 +134,19 @@ def show_table(run: RunData) -> Fitted:
 
 
 def compare_table(runs: Sequence[RunData]) -> Fitted:
-    """Several runs side by side, each arm at its sparsest level."""
-    title = f"{len(runs)} runs at their sparsest level"
+    """Several runs side by side, each arm at its sparsest level.
+
+    Raises:
+        SetupError: a run is given twice.
+    """
+    refuse_twins(runs)
     results, facts = short_compare_cells(runs)
-    narrow = [Sheet(title, results, (0, 1)), Sheet("The runs", facts, (0, 1, 2, 3))]
-    return Fitted([[Sheet(title, compare_cells(runs), (0, 1, 2, 3, 4))], narrow])
+    cells = compare_cells(runs)
+    told = "measured" in cells[0]
+    many = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    title = many if told else f"{many} at {'its' if len(runs) == 1 else 'their'} sparsest level"
+    words = (0, 1, 2) if told else (0, 1)
+    narrow = [Sheet(title, results, words), Sheet("The runs", facts, (0, 1, 2, 3))]
+    note = unlike(runs)
+    wide = [Sheet(title, cells, (0, 1, 2, 3, 4, *((5,) if told else ())))]
+    return Fitted([wide, narrow], (note,) if note else ())
