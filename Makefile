@@ -45,6 +45,9 @@ peers:  ## curvature next to BackPACK and curvlinops, in an environment of their
 torture: $(READY)  ## every proof at full scale: random sequences, kills, hostile files, long runs
 	OMP_NUM_THREADS=1 SLEEPENGINE_TORTURE=1 $(BIN)/pytest -n 2 -q tests/torture
 
+bench: $(READY)  ## speed and memory beside the peers, 12 minutes: a table, benchmarks/results/
+	$(BIN)/python -m benchmarks.speed
+
 docs: $(READY)  ## the generated pages in docs/
 	$(BIN)/python docs/make_optimizer_table.py
 

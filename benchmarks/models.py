@@ -170,3 +170,19 @@ SUBJECTS: Mapping[str, Subject] = {
         _text,
     ),
 }
+
+STEPS: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, Tensor]]]] = {
+    "mlp300": (
+        lambda: nn.Sequential(
+            nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
+        ),
+        lambda: (torch.randn(128, 784), torch.randint(10, (128,))),
+    ),
+    "mlp4096": (mlp, lambda: (torch.randn(64, 1024), torch.randint(1024, (64,)))),
+    "resnet18": (ResNet18, lambda: (torch.randn(32, 3, 32, 32), torch.randint(10, (32,)))),
+    "gpt": (
+        Transformer,
+        lambda: (torch.randint(256, (8, 128)), torch.randint(256, (8, 128))),
+    ),
+}
+"""Models and batches of the measurements of training steps."""
