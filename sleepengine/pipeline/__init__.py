@@ -13,6 +13,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "outcome": ("Outcome", "RunResult"),
     "problems.bundle": ("Data", "Part", "Scaling", "Split", "TensorBatches"),
     "problems.data": ("digits", "mnist_family"),
+    "problems.loaders": ("Loaders",),
     "problems.models": ("conv_small", "lenet_300_100", "mlp"),
     "problems.transformer": ("tiny_transformer",),
     "resuming": ("resume",),

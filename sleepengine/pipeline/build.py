@@ -23,7 +23,8 @@ from sleepengine.pipeline.configuration.config import Config
 from sleepengine.pipeline.configuration.entries import Entry, Kind
 from sleepengine.pipeline.configuration.reading import Call
 from sleepengine.pipeline.configuration.tables import LEVEL_RULE, RULE
-from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.dataset import DataSet
+from sleepengine.pipeline.problems.loaders import LoaderData, Loaders
 from sleepengine.pipeline.training.lr import schedule_of
 from sleepengine.rules.rule import Rule
 
@@ -53,7 +54,7 @@ def level_rules(config: Config) -> tuple[Rule, ...]:
     return _rules(config, LEVEL_RULE, config.lottery.each_level, ("lottery", "each_level"))
 
 
-def dataset(config: Config, folder: Path | None = None, seed: int = 0) -> Data:
+def dataset(config: Config, folder: Path | None = None, seed: int = 0) -> DataSet:
     """The data set; `seed` picks the split where the file does not, and where there is a choice.
 
     Raises:
@@ -69,18 +70,25 @@ def dataset(config: Config, folder: Path | None = None, seed: int = 0) -> Data:
     if "seed" in call.entry.arguments and "seed" not in call.arguments:
         call = Call(call.entry, {**call.arguments, "seed": seed}, call.path, call.named)
     made = _at(config, ("data",), lambda: call.make(**given))
-    if not isinstance(made, Data):
-        reason = f"{call.entry.name} gave {type(made).__name__}, not a pipeline.Data"
+    if isinstance(made, Loaders):
+        made = _at(config, ("data",), lambda: LoaderData(made))
+    if not isinstance(made, DataSet):
+        reason = (
+            f"{call.entry.name} gave {type(made).__name__}, neither a pipeline.Data nor Loaders"
+        )
         raise _fault(config, ("data",), reason)
     return made
 
 
-def model(config: Config, data: Data, seed: int) -> nn.Module:
+def model(config: Config, data: DataSet, seed: int) -> nn.Module:
     """A new model for the data, drawn under the seed.
 
     Raises:
         ConfigError: the model's own complaint.
     """
+    if data.classes < 1:
+        reason = "how many classes? give Loaders(train=..., classes=10), or a model of yours"
+        raise _fault(config, ("model",), f"loader= does not say {reason} with model=")
     call = _call(config, config.tables.models, config.plain["model"], ("model",))
     given = {"input_shape": data.input_shape, "classes": data.classes, "seed": seed}
     made = _at(config, ("model",), lambda: call.make(**given))

@@ -12,6 +12,7 @@ from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.errors import ConfigError, ScheduleError, SetupError, did_you_mean
 from sleepengine.files.yaml_document import KeyPath
 from sleepengine.firing.agenda import Agenda
+from sleepengine.nodes.units import Nodes
 from sleepengine.pipeline.configuration.config import Config
 from sleepengine.pipeline.configuration.located import Mistakes
 from sleepengine.rules.rule import Rule
@@ -43,7 +44,10 @@ def _patterns(config: Config, rules: Sequence[Rule]) -> Iterator[tuple[KeyPath, 
     for i, pattern in enumerate(config.engine.params or ()):
         yield ("engine", "params", i), pattern
     for number, rule in enumerate(rules):
-        for i, pattern in enumerate(() if rule.who is None else rule.who.patterns or ()):
+        # Of nodes the patterns are names of groups, which the engine looks for.
+        by_group = rule.who is not None and isinstance(rule.who.units, Nodes)
+        asked = () if rule.who is None or by_group else rule.who.patterns or ()
+        for i, pattern in enumerate(asked):
             yield (*rule_path(config, number), "who", "params", i), pattern
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from sleepengine.errors import FileError
 from sleepengine.pipeline.experiments.table import arms_of
 from sleepengine.pipeline.parts import Parts
+from sleepengine.pipeline.problems.dataset import Part
 from sleepengine.pipeline.training.network import Network
 
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
@@ -45,7 +46,7 @@ def versions() -> dict[str, str]:
 
 def header(parts: Parts, network: Network, started: str) -> Mapping[str, Any]:
     """The entries of run.json; `network` is any network of the run."""
-    config, data = parts.config, parts.data
+    config = parts.config
     return {
         "name": config.name,
         "experiment": config.experiment,
@@ -55,11 +56,20 @@ def header(parts: Parts, network: Network, started: str) -> Mapping[str, Any]:
         "seconds": 0.0,
         "seeds": list(config.seeds),
         "arms": list(arms_of(config)),
+        **facts(parts, network),
+        "versions": versions(),
+        "config_sha256": digest(config.text),
+        "device": "cpu",
+    }
+
+
+def facts(parts: Parts, network: Network) -> dict[str, dict[str, Any]]:
+    """What is said of data and model."""
+    data = parts.data
+    return {
         "data": {
             "name": data.name,
-            "train": len(data.train),
-            "valid": len(data.valid),
-            "test": len(data.test),
+            **{part.value: len(data.split(part)) for part in Part},
             "input_shape": list(data.input_shape),
             "classes": data.classes,
         },
@@ -68,9 +78,6 @@ def header(parts: Parts, network: Network, started: str) -> Mapping[str, Any]:
             "parameters": sum(p.numel() for p in network.model.parameters()),
             "maskable": network.maskable,
         },
-        "versions": versions(),
-        "config_sha256": digest(config.text),
-        "device": "cpu",
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +16,13 @@ from schedules import Clock, Time
 from sleepengine.errors import SetupError
 from sleepengine.pipeline import build, build_masks
 from sleepengine.pipeline.configuration.config import Config
-from sleepengine.pipeline.problems.bundle import Data, Part, TensorBatches
+from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.dataset import Batches, DataSet, Part
+from sleepengine.pipeline.problems.loaders import LoaderData, Loaders
 from sleepengine.pipeline.problems.questions import asked
 from sleepengine.pipeline.training.evaluate import LossFn
 
-ModelGiven = nn.Module | Callable[[Data, int], nn.Module]
+ModelGiven = nn.Module | Callable[[Any, int], nn.Module]
 OptimizerMaker = Callable[[nn.Module], Optimizer]
 SPLIT_SEED = 0
 
@@ -30,13 +33,13 @@ class Given:
 
     model: a module (copied for every network, so that all seeds start from its weights), or a
         function of (data, seed) that makes one.
-    data: a data set in memory.
+    data: a data set in memory, or loaders as one.
     loss_fn: mean loss of (output, target); cross entropy if not given.
     optimizer: a function of the model.
     """
 
     model: ModelGiven | None = None
-    data: Data | None = None
+    data: DataSet | None = None
     loss_fn: LossFn | None = None
     optimizer: OptimizerMaker | None = None
 
@@ -54,8 +57,24 @@ class Given:
         ):
             if value is not None and not callable(value):
                 raise SetupError(f"{name}={value!r} is not a function")
-        if self.data is not None and not isinstance(self.data, Data):
-            raise SetupError(f"data= must be a pipeline.Data, found {type(self.data).__name__}")
+        if self.data is not None and not isinstance(self.data, DataSet):
+            raise SetupError(
+                f"data= must be a pipeline.Data, found {type(self.data).__name__}; a DataLoader is "
+                "given as loader="
+            )
+
+
+def brought(data: Data | None, loader: Iterable[Any] | Loaders | None) -> DataSet | None:
+    """The data that the caller gave: a data set in memory, loaders, or none.
+
+    Raises:
+        SetupError: both, or a loader that cannot be used.
+    """
+    if loader is None:
+        return data
+    if data is not None:
+        raise SetupError("data= and loader= were both given; a run has one of them")
+    return LoaderData(loader if isinstance(loader, Loaders) else Loaders(loader))
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,7 @@ class Parts:
     """Makes models, optimizers and batches for the networks of one run."""
 
     config: Config
-    data: Data
+    data: DataSet
     given: Given
 
     @classmethod
@@ -72,11 +91,28 @@ class Parts:
         data = given.data
         if data is None:
             data = build.dataset(config, folder, SPLIT_SEED)
-        if len(data.train) == 0:
+        if len(data.split(Part.TRAIN)) == 0:
             raise SetupError(f"data {data.name!r}: the training split is empty")
-        if config.mask_training is not None:
-            data = asked(data, build_masks.questions(config))
+        parts = cls(config, data, given)
+        if config.experiment not in ("train", "lottery"):
+            data = parts.memory
+            if config.mask_training is not None:
+                data = asked(data, build_masks.questions(config))
         return cls(config, data, given)
+
+    @property
+    def memory(self) -> Data:
+        """The data, for an experiment that needs all of it at once.
+
+        Raises:
+            SetupError: there are only loaders.
+        """
+        if not isinstance(self.data, Data):
+            raise SetupError(
+                f"the experiment {self.config.experiment} needs its data in memory: give "
+                "data=Data(...) instead of loader="
+            )
+        return self.data
 
     @property
     def loss_fn(self) -> LossFn:
@@ -117,7 +153,7 @@ class Parts:
             raise SetupError(f"{name}: {time} is no step at all")
         return steps
 
-    def batches(self, seed: int) -> TensorBatches:
+    def batches(self, seed: int) -> Batches:
         """The training batches; their order is a function of (seed, epoch) alone."""
         return self.data.loader(Part.TRAIN, batch_size=self.config.train.batch_size, seed=seed)
 

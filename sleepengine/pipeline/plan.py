@@ -8,10 +8,11 @@ the score, the spread depends on training; it is then shown as the first weights
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from saliency import Magnitude
 from schedules.preview import Row, preview
@@ -21,8 +22,9 @@ from sleepengine.pipeline import build
 from sleepengine.pipeline.configuration.config import Config, load
 from sleepengine.pipeline.configuration.tables import Plugins
 from sleepengine.pipeline.experiments.table import networks_of
-from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts, brought
 from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.loaders import Loaders
 from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.training.network import Network
 from sleepengine.rules.rule import Rule
@@ -83,6 +85,7 @@ def plan(
     data_folder: str | Path | None = None,
     model: ModelGiven | None = None,
     data: Data | None = None,
+    loader: Iterable[Any] | Loaders | None = None,
     optimizer: OptimizerMaker | None = None,
     plugins: Plugins | None = None,
     overrides: Sequence[str] = (),
@@ -95,7 +98,7 @@ def plan(
     if not isinstance(config, Config):
         config = load(config, plugins=plugins, overrides=overrides)
     folder = None if data_folder is None else Path(data_folder)
-    parts = Parts.of(config, folder, Given(model, data, None, optimizer))
+    parts = Parts.of(config, folder, Given(model, brought(data, loader), None, optimizer))
     network = checked(parts)
     engine, store = network.engine, network.engine.store
     lottery = config.lottery is not None

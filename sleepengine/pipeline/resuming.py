@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sleepengine.errors import StateError
 from sleepengine.pipeline import checkpoint, header
@@ -14,8 +15,10 @@ from sleepengine.pipeline.experiments.table import runner_of
 from sleepengine.pipeline.header import digest, versions
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
-from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts, brought
 from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.dataset import Part
+from sleepengine.pipeline.problems.loaders import Loaders
 from sleepengine.pipeline.run_folder import CONFIG, META, RunFolder
 from sleepengine.pipeline.running import checked
 from sleepengine.pipeline.training.evaluate import LossFn
@@ -28,6 +31,7 @@ def resume(
     data_folder: str | Path | None = None,
     model: ModelGiven | None = None,
     data: Data | None = None,
+    loader: Iterable[Any] | Loaders | None = None,
     loss_fn: LossFn | None = None,
     optimizer: OptimizerMaker | None = None,
     plugins: Plugins | None = None,
@@ -37,9 +41,9 @@ def resume(
 ) -> RunResult:
     """Continue the run in the folder `path` from its checkpoint; a finished run is returned as is.
 
-    What `run` was given from Python (model, data, plugins, ...) must be given again; the data
-    folder and the number of workers are remembered. Lines that were written after the checkpoint
-    are cut off and written again.
+    What `run` was given from Python (model, data, loader, plugins, ...) must be given again; the
+    data folder and the number of workers are remembered. Lines that were written after the
+    checkpoint are cut off and written again.
 
     Raises:
         FileError: no run folder, no checkpoint, or one of its files is damaged.
@@ -51,7 +55,7 @@ def resume(
         return _resume(
             folder,
             None if data_folder is None else str(Path(data_folder).absolute()),
-            Given(model, data, loss_fn, optimizer),
+            Given(model, brought(data, loader), loss_fn, optimizer),
             plugins,
             options or Options(progress=progress),
             plugin_names,
@@ -96,9 +100,7 @@ def _check_same(folder: RunFolder, parts: Parts) -> Network:
     now: dict[str, dict[str, object]] = {
         "data": {
             "name": parts.data.name,
-            "train": len(parts.data.train),
-            "valid": len(parts.data.valid),
-            "test": len(parts.data.test),
+            **{part.value: len(parts.data.split(part)) for part in Part},
         },
         "model": {
             "parameters": sum(p.numel() for p in network.model.parameters()),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from sleepengine.errors import SetupError
 from sleepengine.pipeline.build import level_rules
@@ -18,8 +19,9 @@ from sleepengine.pipeline.experiments.table import check_parts, networks_of, run
 from sleepengine.pipeline.header import header
 from sleepengine.pipeline.outcome import RunResult
 from sleepengine.pipeline.parallel import Parallel
-from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts
+from sleepengine.pipeline.parts import Given, ModelGiven, OptimizerMaker, Parts, brought
 from sleepengine.pipeline.problems.bundle import Data
+from sleepengine.pipeline.problems.loaders import Loaders
 from sleepengine.pipeline.run_folder import RunFolder
 from sleepengine.pipeline.training.evaluate import LossFn
 from sleepengine.pipeline.training.network import Network, make
@@ -35,6 +37,7 @@ def run(
     data_folder: str | Path | None = None,
     model: ModelGiven | None = None,
     data: Data | None = None,
+    loader: Iterable[Any] | Loaders | None = None,
     loss_fn: LossFn | None = None,
     optimizer: OptimizerMaker | None = None,
     plugins: Plugins | None = None,
@@ -54,6 +57,9 @@ def run(
         data_folder: where data sets lie that are read from files.
         model: your own instead of the configuration's: a module, or a function of (data, seed).
         data: your own data set in memory.
+        loader: your own training loader of batches (input, target), or `Loaders` with those for
+            validation and test. What an epoch of it is, and what resuming can promise, stands in
+            `problems/loaders.py`; `train.batch_size` is the loader's.
         loss_fn: mean loss of (output, target); None = cross entropy.
         optimizer: a function of the model that makes one.
         plugins: your own scorers, models and data sets, by the names the configuration uses.
@@ -70,7 +76,7 @@ def run(
     if not isinstance(config, Config):
         config = load(config, plugins=plugins, overrides=overrides)
     folder = None if data_folder is None else Path(data_folder)
-    given = Given(model, data, loss_fn, optimizer)
+    given = Given(model, brought(data, loader), loss_fn, optimizer)
     options = options or Options(progress=progress)
     check_workers(options, given, plugins, plugin_names)
     parts = Parts.of(config, folder, given)
@@ -109,8 +115,8 @@ def check_workers(
     own = plugins not in (None, Plugins()) and not plugin_names
     if options.workers != 1 and (given != Given() or own):
         raise SetupError(
-            f"workers={options.workers} needs everything by name: model=, data=, loss_fn= and "
-            "optimizer= cannot be handed to another process; use plug-in modules, or workers=1"
+            f"workers={options.workers} needs everything by name: model=, data=, loader=, loss_fn= "
+            "and optimizer= cannot be handed to another process; use plug-in modules, or workers=1"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sleepengine.errors import SetupError
+from sleepengine.errors import ConfigError, SetupError
 from sleepengine.pipeline import build
 from sleepengine.pipeline.configuration.config import load
 from sleepengine.pipeline.parts import Given, Parts
@@ -106,7 +106,7 @@ def test_groups_are_found_when_asked_for():
 
 def test_nodes_switched_off_are_missed():
     config = load(CONFIGS / "neuron_gradual.yaml", overrides=["engine={nodes: false}"])
-    with pytest.raises(SetupError, match="finds no node group"):
+    with pytest.raises(ConfigError, match=r"neuron_gradual.yaml:\d+:5: .*finds no node group"):
         make(Parts.of(config, None, Given()), 0)
 
 

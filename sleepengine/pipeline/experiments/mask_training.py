@@ -58,10 +58,10 @@ class MaskTrainingExperiment(Experiment):
         """Train, freeze, learn the masks, try them on every task."""
         names = [question.name for question in build_masks.questions(desk.parts.config)]
         model, trained = _trained(desk)
-        stage = _Stage(desk, model, _tasks(desk.parts.data, names))
+        stage = _Stage(desk, model, _tasks(desk.parts.memory, names))
         outcomes = [replace(trained, tasks=stage.on_every_task({}))]
         sets = MaskSets()
-        for name, data in {ALL: desk.parts.data, **stage.tasks}.items():
+        for name, data in {ALL: desk.parts.memory, **stage.tasks}.items():
             job = Job(name, desk.job.seed)
             outcomes.append(stage.learned(job, data, sets))
         of_tasks = MaskSets()

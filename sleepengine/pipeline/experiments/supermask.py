@@ -55,12 +55,12 @@ class SupermaskExperiment(Experiment):
         batches = parts.batches(job.seed)
         steps = parts.total_steps
         schedule = build.lr_schedule(config, optimizer, len(batches), steps)
-        lesson = Lesson(model, logits, optimizer, parts.data, steps, schedule, clip=None)
+        lesson = Lesson(model, logits, optimizer, parts.memory, steps, schedule, clip=None)
         learn(desk, job, lesson, batches)
         desk.folder.save_masks(job, logits.store())
-        learned = result(desk, job, model, logits.snapshot(), parts.data, steps, 0.0)
+        learned = result(desk, job, model, logits.snapshot(), parts.memory, steps, 0.0)
         control = Job(RANDOM_MASK, job.seed, job.level)
         return (
             replace(learned, seconds=time.perf_counter() - began),
-            result(desk, control, model, first, parts.data, 0, 0.0),
+            result(desk, control, model, first, parts.memory, 0, 0.0),
         )

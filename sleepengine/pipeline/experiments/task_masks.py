@@ -52,11 +52,11 @@ class TaskMasksExperiment(Experiment):
         Raises:
             SetupError: naming what is wrong.
         """
-        head_of(parts.model(parts.config.seeds[0]), parts.data.classes)
+        head_of(parts.model(parts.config.seeds[0]), parts.memory.classes)
         classes = build_masks.task_masks(parts.config).classes
-        if 2 * classes > parts.data.classes:
+        if 2 * classes > parts.memory.classes:
             raise SetupError(
-                f"task_masks: {parts.data.classes} classes make no two tasks of {classes} each"
+                f"task_masks: {parts.memory.classes} classes make no two tasks of {classes} each"
             )
 
     def carry_out(self, desk: Desk) -> Sequence[Outcome]:

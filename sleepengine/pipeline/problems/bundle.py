@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 from torch import Tensor
 
 from sleepengine.attachment.sampler import ResumableSampler
 from sleepengine.errors import SetupError, did_you_mean
+from sleepengine.pipeline.problems.dataset import Batches, DataSet, Part, Samples
 
-
-class Part(Enum):
-    """Which part of the data."""
-
-    TRAIN = "train"
-    VALID = "valid"
-    TEST = "test"
+__all__ = ["Data", "Part", "Scaling", "Split", "TensorBatches"]
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Samples):
     """Inputs `x` (float32, first dimension the samples) and classes `y` (int64) of one part."""
 
     x: Tensor
@@ -31,6 +25,10 @@ class Split:
     def __len__(self) -> int:
         """How many samples."""
         return len(self.y)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pieces of `size` samples, in order."""
+        return zip(self.x.split(size), self.y.split(size), strict=True)
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Scaling:
         return raw.to(torch.float32).div_(self.full).sub_(self.mean).div_(self.std)
 
 
-class TensorBatches:
+class TensorBatches(Batches):
     """Batches cut from two tensors by index: `(x[i], y[i])`, one gather per tensor and batch.
 
     It goes wherever a loader goes (a `for` loop, an Ignite trainer). `sampler` holds the order and
@@ -85,7 +83,7 @@ class TensorBatches:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(DataSet):
     """A named data set for classification.
 
     Attributes:
@@ -137,6 +135,10 @@ class Data:
             split, batch_size=batch_size, seed=seed, shuffle=mixed, drop_last=drop_last
         )
         return TensorBatches(split, sampler)
+
+    def inputs(self, part: Part, count: int) -> Tensor:
+        """The first `count` inputs of a part."""
+        return self.split(part).x[:count]
 
     def to(self, device: torch.device | str) -> Data:
         """The same data with every tensor on another device."""

@@ -68,17 +68,17 @@ class Tasks:
         """A new network for the tasks of this run."""
         parts = desk.parts
         model = parts.model(desk.job.seed)
-        head = head_of(model, parts.data.classes)
+        head = head_of(model, parts.memory.classes)
         body = tuple(n for n in scope(model, parts.config.engine.params) if n not in head)
         others = tuple(n for n in named_parameters(model) if n not in (*body, *head))
         size = build_masks.task_masks(parts.config).classes
-        starts = range(0, parts.data.classes, size)
-        classes = tuple(slice(one, min(one + size, parts.data.classes)) for one in starts)
+        starts = range(0, parts.memory.classes, size)
+        classes = tuple(slice(one, min(one + size, parts.memory.classes)) for one in starts)
         return cls(desk, model, parts.optimizer(model), classes, body, head, others)
 
     def data(self, level: int) -> Data:
         """The samples of one task, its classes counted from 0."""
-        data, own = self.desk.parts.data, self.classes[level]
+        data, own = self.desk.parts.memory, self.classes[level]
         train, valid, test = (_only(data.split(part), own) for part in Part)
         return replace(data, train=train, valid=valid, test=test, classes=own.stop - own.start)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sleepengine.pipeline.problems.bundle import Split
+from sleepengine.pipeline.problems.dataset import Samples
 
 LossFn = Callable[[Any, Any], Tensor]
 BATCH = 2048
@@ -29,12 +29,15 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, loss_fn: LossFn, *, batch_size: int = BATCH) -> Score:
+def evaluate(
+    model: nn.Module, split: Samples, loss_fn: LossFn, *, batch_size: int = BATCH
+) -> Score:
     """Loss = sum of n_b loss_b / n over the batches b, accuracy = share of argmax(output) == y.
 
     The model is in eval mode meanwhile, and every module gets its own mode back. Sums are taken in
     float64. `loss_fn` must give the mean of a batch, as PyTorch's losses do by default.
 
+    >>> from sleepengine.pipeline.problems.bundle import Split
     >>> class Zero(nn.Module):
     ...     def forward(self, x):
     ...         return torch.zeros(len(x), 2)
@@ -46,10 +49,11 @@ def evaluate(model: nn.Module, split: Split, loss_fn: LossFn, *, batch_size: int
         return Score(None, None, 0)
     modes = [(module, module.training) for module in model.modules() if module.training]
     model.eval()
-    loss, right, classes = 0.0, 0, True
+    loss, right, count, classes = 0.0, 0, 0, True
     try:
-        for x, y in zip(split.x.split(batch_size), split.y.split(batch_size), strict=True):
+        for x, y in split.batches(batch_size):
             output = model(x)
+            count += len(y)
             loss += float(loss_fn(output, y)) * len(y)
             classes = classes and _are_classes(output, y)
             if classes:
@@ -57,7 +61,8 @@ def evaluate(model: nn.Module, split: Split, loss_fn: LossFn, *, batch_size: int
     finally:
         for module, mode in modes:
             module.training = mode
-    count = len(split)
+    if count == 0:
+        return Score(None, None, 0)
     mean = loss / count
     return Score(mean if math.isfinite(mean) else None, right / count if classes else None, count)
 

@@ -17,7 +17,8 @@ from sleepengine.learned.trainer import create_mask_trainer
 from sleepengine.pipeline.experiments.jobs import Job
 from sleepengine.pipeline.experiments.stages import Desk
 from sleepengine.pipeline.outcome import Outcome
-from sleepengine.pipeline.problems.bundle import Data, Part, Split, TensorBatches
+from sleepengine.pipeline.problems.bundle import Data, Split, TensorBatches
+from sleepengine.pipeline.problems.dataset import Batches, Part
 from sleepengine.pipeline.training.evaluate import evaluate
 from sleepengine.pipeline.training.train import SILENT
 
@@ -41,7 +42,7 @@ class Lesson:
     clip: float | None = 1.0
 
 
-def learn(desk: Desk, job: Job, lesson: Lesson, batches: TensorBatches) -> None:
+def learn(desk: Desk, job: Job, lesson: Lesson, batches: Batches) -> None:
     """Train the logits for all steps; evaluate as often as `train.evaluate` says."""
     logits, per_epoch, every = lesson.logits, len(batches), desk.parts.evaluate_every
     trainer = create_mask_trainer(

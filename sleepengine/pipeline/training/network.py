@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from sleepengine.engine.sleep_engine import SleepEngine
@@ -15,7 +15,7 @@ from sleepengine.errors import StateError
 from sleepengine.masks.store import MaskStore
 from sleepengine.pipeline import build
 from sleepengine.pipeline.parts import Parts
-from sleepengine.pipeline.problems.bundle import TensorBatches
+from sleepengine.pipeline.problems.dataset import Batch, Batches, Part
 from sleepengine.pipeline.training import network_checks, random_state
 
 State = dict[str, Any]
@@ -33,7 +33,7 @@ class Network:
     optimizer: Optimizer
     scheduler: Any | None
     per_epoch: bool
-    batches: TensorBatches
+    batches: Batches
     engine: SleepEngine
     start: int = 0
     schedule_runs: bool = True
@@ -107,7 +107,7 @@ class FromTheStart:
     parts: Parts
     seed: int
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         """From the first batch on."""
         return iter(self.parts.batches(self.seed))
 
@@ -128,7 +128,7 @@ def make(parts: Parts, seed: int, *, weights: int | None = None) -> Network:
         data=FromTheStart(parts, seed),
         loss_fn=parts.loss_fn,
         seed=seed,
-        example_inputs=parts.data.train.x[:2],
+        example_inputs=parts.data.inputs(Part.TRAIN, 2),
     )
     return Network(model, optimizer, scheduler, per_epoch, batches, engine)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from sleepengine.engine.sleep_engine import SleepEngine
 from sleepengine.errors import SetupError
 from sleepengine.masks.choice import Kind
-from sleepengine.pipeline.problems.bundle import Data, Part
+from sleepengine.pipeline.problems.dataset import DataSet, Part
 from sleepengine.pipeline.run_folder import Lines, RunFolder
 from sleepengine.rules.happenings import Happening, News
 from sleepengine.structure.awake_network import AwakeNetwork
@@ -60,16 +60,17 @@ class NodeLines:
             self._folder.append(Lines.NODES, line)
         self._waiting.clear()
 
-    def end(self, step: int, data: Data) -> None:
+    def end(self, step: int, data: DataSet) -> None:
         """Measure every node."""
         if self._network is None:
             return
         self.write()
-        split = data.split(Part.VALID) if len(data.split(Part.VALID)) else data.split(Part.TRAIN)
+        part = Part.VALID if len(data.split(Part.VALID)) else Part.TRAIN
+        inputs = data.inputs(part, MOST_SAMPLES)
         for name in self._network.wiring.groups:
             line = self._line(step, name)
             try:
-                used = self._network.dormancy(name, [split.x[:MOST_SAMPLES]])
+                used = self._network.dormancy(name, [inputs])
             except SetupError:  # read by nobody with weights, or inside of an attention
                 line["dormancy"] = None
             else:

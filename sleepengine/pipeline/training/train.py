@@ -17,7 +17,7 @@ from sleepengine.errors import SleepError
 from sleepengine.pipeline.experiments.jobs import Job
 from sleepengine.pipeline.outcome import Outcome
 from sleepengine.pipeline.parts import Parts
-from sleepengine.pipeline.problems.bundle import Data, Part
+from sleepengine.pipeline.problems.dataset import Batch, DataSet, Part
 from sleepengine.pipeline.run_folder import Lines, RunFolder
 from sleepengine.pipeline.training.evaluate import Score, evaluate
 from sleepengine.pipeline.training.network import Network
@@ -29,9 +29,10 @@ SILENT.addHandler(logging.NullHandler())
 SILENT.propagate = False
 
 
-def told(data: Data) -> tuple[str, ...]:
-    """The metrics that a training tells the rules; of a validation split only where there is one."""
-    return ("train_loss", "valid_loss", "valid_accuracy") if len(data.valid) else ("train_loss",)
+def told(data: DataSet) -> tuple[str, ...]:
+    """The metrics that a training tells the rules; those of validation only where there is data."""
+    validated = ("valid_loss", "valid_accuracy") if len(data.split(Part.VALID)) else ()
+    return ("train_loss", *validated)
 
 
 class TrainingError(SleepError, RuntimeError):
@@ -122,7 +123,7 @@ class Training:
 
     # --- handlers ------------------------------------------------------------------------------
 
-    def _step(self, _: Engine, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _step(self, _: Engine, batch: Batch) -> Tensor:
         x, y = batch
         optimizer = self.network.optimizer
         optimizer.zero_grad()
