@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 FOLDER = Path(__file__).parents[1] / "examples"
 LONGEST = 60
@@ -87,24 +86,6 @@ def test_supermask():
 def test_task_masks():
     rows = load("task_masks").main(steps=30, width=40)
     assert all(same and right > 0.8 for right, same in rows)
-
-
-def test_add_multiply():
-    table = load("add_multiply").main(pretrain=30, steps=12, width=16)
-    arms = ["no mask", "both", "add", "multiply", "all but add", "all but multiply"]
-    assert list(table) == arms
-    assert all(0.0 <= share < 0.2 for row in table.values() for share in row)  # minutes for more
-
-
-def test_add_multiply_asks_for_right_answers():
-    module = load("add_multiply")
-    x, y = module.tasks(200, seed=3)
-    ones, tens = x[:, :40].unflatten(1, (2, 2, 10)).argmax(3).unbind(2)
-    a, b = (ones + 10 * tens).unbind(1)
-    result = y[:, 0] + 10 * y[:, 1]
-    is_sum = x[:, 40] == 1
-    assert torch.equal(result[is_sum], ((a + b) % 100)[is_sum])
-    assert torch.equal(result[~is_sum], ((a * b) % 100)[~is_sum])
 
 
 def test_every_example_is_run_and_short():
