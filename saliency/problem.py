@@ -120,12 +120,15 @@ def _plain_recurrence(model: nn.Module) -> Iterator[None]:
     if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
         yield
         return
-    fused = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    kinds: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    before = [kind.enabled for kind in kinds]
     try:
-        torch.backends.mkldnn.enabled = torch.backends.cudnn.enabled = False
+        for kind in kinds:
+            kind.enabled = False
         yield
     finally:
-        torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = fused
+        for kind, enabled in zip(kinds, before, strict=True):
+            kind.enabled = enabled
 
 
 def batch_size(batch: Any) -> int:

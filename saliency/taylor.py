@@ -17,26 +17,34 @@ from saliency.scorer import Scorer, widened
 from saliency.signals import Signals
 
 
-def _change(signals: Signals) -> dict[str, Tensor]:
-    """|w g| by name."""
+def _products(signals: Signals) -> dict[str, Tensor]:
+    """Products w g by name."""
     return {
-        name: (widened(w) * widened(signals.grads[name]).to(w.device)).abs_()
+        name: widened(w) * widened(signals.grads[name]).to(w.device)
         for name, w in signals.weights.items()
     }
 
 
+def _change(signals: Signals) -> dict[str, Tensor]:
+    """|w g| by name."""
+    return {name: product.abs_() for name, product in _products(signals).items()}
+
+
 @dataclass(frozen=True)
 class Taylor(Scorer):
-    """s = |w g|^p.
+    """s = |w g|^p, or -w g with its sign.
 
     Args:
         p: 1, or 2 for the squared form.
+        signed: True for -w g, the change of the loss to first order. Changes of the weights of a
+            group add up: with units of `Total(absolute=True)` the score of a node is |sum w g|.
 
     Raises:
-        ValueError: `p` is neither.
+        TypeError: `signed` is no bool.
+        ValueError: `p` is neither, or 2 and `signed`.
 
-    Source: Molchanov et al. 2017 (arXiv:1611.06440) for p=1, and 2019 (arXiv:1906.10771)
-    for p=2.
+    Source: Molchanov et al. 2017 (arXiv:1611.06440) for p=1 and groups, and 2019
+    (arXiv:1906.10771) for p=2.
 
     >>> import torch
     >>> signals = Signals(
@@ -46,25 +54,36 @@ class Taylor(Scorer):
     {'w': tensor([6.0000, 0.5000])}
     >>> Taylor(p=2).score(signals)
     {'w': tensor([36.0000,  0.2500])}
+    >>> Taylor(signed=True).score(signals)  # the loss rises without either
+    {'w': tensor([6.0000, 0.5000])}
     """
 
     p: int = 1
+    signed: bool = False
 
     needs = frozenset({"weights", "grads"})
     elementwise = equivariant = True
 
     def __post_init__(self) -> None:
         arguments.power("Taylor", self.p)
+        arguments.flag("Taylor", "signed", self.signed)
+        if self.signed and self.p == 2:
+            raise ValueError("Taylor(p=2, signed=True): a square has no sign; give p=1.")
 
     def score(self, signals: Signals) -> dict[str, Tensor]:
-        """|w g|^p of each weight; 0 where asleep."""
+        """|w g|^p or -w g of each weight; 0 where asleep."""
+        if self.signed:
+            return {n: -product for n, product in _products(signals).items()}
         change = _change(signals)
         return change if self.p == 1 else {name: c.square_() for name, c in change.items()}
 
+    def __repr__(self) -> str:
+        return f"Taylor(p={self.p!r}{', signed=True' if self.signed else ''})"
+
     @classmethod
     def examples(cls) -> tuple[Scorer, ...]:
-        """Both powers."""
-        return (Taylor(), Taylor(p=2))
+        """Both powers, and with a sign."""
+        return (Taylor(), Taylor(p=2), Taylor(signed=True))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saliency.curvature import rank_one
 from saliency.curvature.flat import Layout
@@ -80,7 +80,7 @@ class InverseFisher(InverseRequest):
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The inverse by name."""
         params = live(problem)
-        check_memory("InverseFisher", self.block, params, self.memory)
+        self.check(problem.model, params)
         layout = Layout.of(params)
         # One square over all parameters goes by the name "".
         whole = {"": layout.flat(params)} if self.block is None else params
@@ -97,6 +97,10 @@ class InverseFisher(InverseRequest):
         if self.rank is None:
             blocks = {name: self._inverted(name, matrix) for name, matrix in blocks.items()}
         return stored_dense(layout, blocks[""][0]) if self.block is None else blocks
+
+    def check(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
+        """Whether the inverse fits in `memory`."""
+        check_memory("InverseFisher", self.block, params, self.memory)
 
     def _empty(self, param: Tensor) -> Tensor:
         """The blocks before any row: those of I / damping, or of damping I to be inverted."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saliency.curvature.flat import Layout
 from saliency.curvature.functional import live
@@ -67,7 +67,7 @@ class InverseHessian(InverseRequest):
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The inverse by name."""
         params = live(problem)
-        check_memory("InverseHessian", self.block, params, self.memory)
+        self.check(problem.model, params)
         layout = Layout.of(params)
         hessian = self._empty(layout, params)
         with problem.calm():
@@ -86,6 +86,10 @@ class InverseHessian(InverseRequest):
                 matrix[-1:].diagonal(dim1=-2, dim2=-1)[:, _used(matrix, params[name]) :] = 1
             inverse[name] = self._inverted(name, matrix)
         return inverse if self.block is not None else stored_dense(layout, inverse[""][0])
+
+    def check(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
+        """Whether the inverse fits in `memory`."""
+        check_memory("InverseHessian", self.block, params, self.memory)
 
     def _empty(self, layout: Layout, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         first = next(iter(params.values()))

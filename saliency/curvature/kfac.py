@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -84,6 +85,11 @@ class KFACDiagonal(DiagonalRequest):
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The diagonal; tensors of the weights' shapes."""
         return self.factors(problem).diagonal()
+
+    def check(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
+        """Whether all are weights of layers that have factors."""
+        for name in params:
+            _layer(model, name)
 
 
 def _layer(model: nn.Module, name: str) -> Layer:

@@ -63,9 +63,8 @@ def _columns(
             output_root(problem, one, y, output_hessian)
             for one, (y,) in zip(outputs.split(1), pieces((targets,), 1), strict=True)
         ]
-        return torch.stack([r for r, _, _ in each]), *(
-            torch.stack([e[k] for e in each]) for k in (1, 2)
-        )
+        roots, lowest, highest = zip(*each, strict=True)
+        return torch.stack(roots), torch.stack(lowest), torch.stack(highest)
 
     columns, lowest, highest = Attempt(vmap(root), apart)(out.detach(), target)
     check_convex(lowest, highest)

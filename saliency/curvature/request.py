@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saliency.problem import Problem
 
@@ -27,6 +27,15 @@ class CurvatureRequest(ABC):
     @abstractmethod
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The quantity, under the names of `problem.params`."""
+
+    def check(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
+        """Whether it can be had of these parameters; asked before training, nothing is run.
+
+        Raises:
+            ValueError: It would not fit in memory (the message names the size that does).
+            TypeError: A parameter is of a layer that the quantity is not defined for.
+        """
+        return None
 
 
 class DiagonalRequest(CurvatureRequest):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saliency.curvature.flat import Layout, readable
 from saliency.curvature.functional import live
@@ -70,13 +70,7 @@ class Woodbury(InverseRequest):
         """The rows of A by name."""
         params = live(problem)
         layout = Layout.of(params)
-        each = sum(p.numel() * width_dtype(p).itemsize for p in params.values())
-        if self.count * each > self.memory:
-            raise ValueError(
-                f"Woodbury(count={self.count}): rows of {layout.size} weights take "
-                f"{readable(self.count * each)}, and memory= allows {readable(self.memory)}; "
-                f"count={self.memory // each} or less fits."
-            )
+        self.check(problem.model, params)
         kept: list[Tensor] = []
         held, total = 0, 0
         with problem.calm():
@@ -96,6 +90,17 @@ class Woodbury(InverseRequest):
         found = layout.named(torch.cat(kept).div_(total**0.5))
         flat = {name: rows.flatten(1).to(width_dtype(rows)) for name, rows in found.items()}
         return finite(repr(self), flat)
+
+    def check(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
+        """Whether the rows fit in `memory`."""
+        size = sum(p.numel() for p in params.values())
+        each = sum(p.numel() * width_dtype(p).itemsize for p in params.values())
+        if self.count * each > self.memory:
+            raise ValueError(
+                f"Woodbury(count={self.count}): rows of {size} weights take "
+                f"{readable(self.count * each)}, and memory= allows {readable(self.memory)}; "
+                f"count={self.memory // each} or less fits."
+            )
 
     def open(
         self,

@@ -41,13 +41,28 @@ class Mean(Reduction):
 class Total(Reduction):
     """sum(s): a unit's worth is the worth of its parts.
 
+    `absolute` gives |sum(s)|: with `Taylor(signed=True)` the change of the loss, to first order,
+    when the unit goes as a whole (Molchanov et al. 2017, arXiv:1611.06440).
+
     >>> Total()(torch.tensor([[1.0, 3.0], [0.0, 4.0]]), (1,))
     tensor([4., 4.])
+    >>> Total(absolute=True)(torch.tensor([[1.0, -3.0], [0.0, 4.0]]), (1,))
+    tensor([2., 4.])
     """
+
+    absolute: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.absolute, bool):
+            raise SetupError(f"Total(absolute={self.absolute!r}): absolute is True or False.")
 
     def __call__(self, scores: Tensor, dims: tuple[int, ...]) -> Tensor:
         """The sum over `dims`."""
-        return scores.sum(dims, dtype=wide(scores)) if dims else scores
+        total = scores.sum(dims, dtype=wide(scores)) if dims else scores
+        return total.abs() if self.absolute else total
+
+    def __repr__(self) -> str:
+        return "Total(absolute=True)" if self.absolute else "Total()"
 
 
 @final

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from saliency.activation_requests import ActivationRequest
 from saliency.activations import check, gather, run_on_input
@@ -21,6 +17,7 @@ from saliency.curvature.request import CurvatureRequest
 from saliency.problem import Problem
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError
+from sleepengine.firing.restored import data_order, model_state, other_random_states
 from sleepengine.names import canonical
 from sleepengine.rules.rule import Rule
 
@@ -71,8 +68,15 @@ class Probe:
                 found.append(f"{said}: batches={who.batches} needs data=")
             if self._loss_fn is None and _FROM_BATCHES[need]:
                 found.append(f"{said}: batches={who.batches} needs loss_fn=")
-        if "curvature" in who.needs and who.scorer.curvature is None:
-            found.append(f"rule {rule.name!r}: {scorer} does not say which curvature it needs")
+        if "curvature" in who.needs:
+            asked = who.scorer.curvature
+            if asked is None:
+                found.append(f"rule {rule.name!r}: {scorer} does not say which curvature it needs")
+            else:
+                try:
+                    asked.check(self._live.model, self._own(names))
+                except (TypeError, ValueError) as error:
+                    found.append(f"rule {rule.name!r}: {error}")
         if "activations" in who.needs:
             request = who.scorer.activations
             if request is None:
@@ -111,11 +115,10 @@ class Probe:
     ) -> dict[str, Tensor]:
         """What the request makes of the loss over the batches."""
         model, loss = self._live.model, self._loss_fn
-        own = {canonical(raw): raw for raw, _ in model.named_parameters()}
         with self._undisturbed(step, changed, request.live_mode):
             problem = Problem(
                 model,
-                {own[name]: parameter for name, parameter in self._params(names).items()},
+                self._own(names),
                 list(self._batches(batches)),
                 loss=None if isinstance(loss, BatchLoss) else loss,
                 batch_loss=loss.function if isinstance(loss, BatchLoss) else None,
@@ -141,6 +144,11 @@ class Probe:
 
     def _params(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
         return {name: self._live.params[name] for name in names}
+
+    def _own(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
+        """By the names that the model itself has for them."""
+        raw = {canonical(name): name for name, _ in self._live.model.named_parameters()}
+        return {raw[name]: parameter for name, parameter in self._params(names).items()}
 
     def _batches(self, batches: int) -> Iterator[Any]:
         seen = 0
@@ -171,9 +179,9 @@ class Probe:
         seed = _seed(self._live.seed, step)
         with (
             torch.random.fork_rng(devices=devices),
-            _other_random_states(self._data, seed),
-            _data_order(self._live),
-            _model_state(self._live.model),
+            other_random_states(self._data, seed),
+            data_order(self._live),
+            model_state(self._live.model),
         ):
             _seed_all(seed, devices)
             before = {name: params[name].detach().clone() for name in changed}
@@ -202,58 +210,3 @@ def _write(params: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
         params[name].copy_(value)
     if values:
         torch.clear_autocast_cache()  # a cached low-precision copy would hold other values
-
-
-@contextmanager
-def _model_state(model: nn.Module) -> Iterator[None]:
-    """Modes, buffers and `.grad` as they were; meanwhile no gradient is pending."""
-    modes = [(module, module.training) for module in model.modules()]
-    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
-    values = [
-        (b, b.detach().clone()) for _, held in buffers for b in held.values() if b is not None
-    ]
-    try:
-        for parameter, _ in grads:
-            parameter.grad = None
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in values:
-                buffer.copy_(value)
-        for module, held in buffers:
-            module._buffers.update(held)
-        for parameter, grad in grads:
-            parameter.grad = grad
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def _other_random_states(data: Iterable[Any] | None, seed: int) -> Iterator[None]:
-    """Random states of Python, numpy and the loader's own generators, for shuffles and crops."""
-    python, numpy = random.getstate(), np.random.get_state()
-    loader = data if isinstance(data, DataLoader) else None
-    mine = [] if loader is None else [loader.generator, vars(loader.sampler).get("generator")]
-    kept = [(g, g.get_state()) for g in mine if isinstance(g, torch.Generator)]
-    random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)
-    try:
-        yield
-    finally:
-        for generator, state in kept:
-            generator.set_state(state)
-        np.random.set_state(numpy)
-        random.setstate(python)
-
-
-@contextmanager
-def _data_order(live: Live) -> Iterator[None]:
-    """A sampler that counts what it hands out goes back to where the training loop is."""
-    before = [copy.deepcopy(sampler.state_dict()) for sampler in live.samplers]
-    try:
-        yield
-    finally:
-        for sampler, state in zip(live.samplers, before, strict=True):
-            if sampler.state_dict() != state:
-                sampler.load_state_dict(state)

@@ -1,0 +1,71 @@
+"""What is put back after the model was run on batches of its own."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sleepengine.actions.live import Live
+
+
+@contextmanager
+def model_state(model: nn.Module) -> Iterator[None]:
+    """Modes, buffers and `.grad` as they were; meanwhile no gradient is pending."""
+    modes = [(module, module.training) for module in model.modules()]
+    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    values = [
+        (b, b.detach().clone()) for _, held in buffers for b in held.values() if b is not None
+    ]
+    try:
+        for parameter, _ in grads:
+            parameter.grad = None
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)
+        for module, held in buffers:
+            module._buffers.update(held)
+        for parameter, grad in grads:
+            parameter.grad = grad
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def other_random_states(data: Iterable[Any] | None, seed: int) -> Iterator[None]:
+    """Random states of Python, numpy and the loader's own generators, for shuffles and crops."""
+    python, numpy = random.getstate(), np.random.get_state()
+    loader = data if isinstance(data, DataLoader) else None
+    mine = [] if loader is None else [loader.generator, vars(loader.sampler).get("generator")]
+    kept = [(g, g.get_state()) for g in mine if isinstance(g, torch.Generator)]
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    try:
+        yield
+    finally:
+        for generator, state in kept:
+            generator.set_state(state)
+        np.random.set_state(numpy)
+        random.setstate(python)
+
+
+@contextmanager
+def data_order(live: Live) -> Iterator[None]:
+    """A sampler that counts what it hands out goes back to where the training loop is."""
+    before = [copy.deepcopy(sampler.state_dict()) for sampler in live.samplers]
+    try:
+        yield
+    finally:
+        for sampler, state in zip(live.samplers, before, strict=True):
+            if sampler.state_dict() != state:
+                sampler.load_state_dict(state)

@@ -1,0 +1,55 @@
+"""Curvature that cannot be had of a rule's parameters is told before training."""
+
+import pytest
+import torch
+from torch import nn
+
+from saliency import OBD, InverseFisher, KFACDiagonal, SequentialOBS, Woodbury
+from schedules import once
+from sleepengine import Rule, SetupError, Sleep, SleepEngine, Who, to
+
+
+def attach(model, data, who):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    rule = Rule(once("1it"), who, Sleep(), name="late")
+    engine = SleepEngine(model, optimizer, [rule], data=data, loss_fn=nn.MSELoss())
+    engine.attach(total_steps=2)
+    engine.detach()
+
+
+@pytest.mark.parametrize(
+    ("scorer", "params", "message"),
+    [
+        (
+            SequentialOBS(InverseFisher(memory=2000)),
+            None,
+            r"rule 'late': InverseFisher: one dense inverse of 48 weights .*block=10 or less fits",
+        ),
+        (SequentialOBS(InverseFisher(block=20, memory=2000)), None, r"block=10 or less fits"),
+        (OBD(KFACDiagonal()), "*bias", "must be the weight of a Linear layer"),
+    ],
+)
+def test_what_does_not_fit_is_told_at_attach(net, batch, scorer, params, message):
+    who = Who(scorer, amount=to(0.5), batches=1, params=params)
+    with pytest.raises(SetupError, match=message):
+        attach(net(), [batch(0)], who)
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        SequentialOBS(InverseFisher(block=10, memory=2000)),
+        SequentialOBS(InverseFisher(memory=8 * 48**2)),
+        SequentialOBS(InverseFisher(block=10, memory=2000, rank=1)),
+        OBD(KFACDiagonal()),
+    ],
+)
+def test_what_fits_is_not(net, batch, scorer):
+    attach(net(), [batch(0)], Who(scorer, amount=to(0.5), batches=1))
+
+
+def test_the_rows_of_woodbury_are_checked_too(net):
+    model = net()
+    weights = {n: p for n, p in model.named_parameters() if n.endswith("weight")}
+    with pytest.raises(ValueError, match="count=2 or less fits"):
+        Woodbury(count=3, memory=4 * 48 * 2).check(model, weights)
