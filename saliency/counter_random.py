@@ -1,7 +1,7 @@
 """Random numbers that are a function of their place: no generator, no order, no process count.
 
 The i-th entry of the tensor `name` gets output i of the splitmix64 stream whose start is a
-digest of (seed, step, name). A shard of a tensor computes its own entries from their place in
+digest of (seed, step, name, use). A shard of a tensor computes its own entries from their place in
 the whole tensor, so one process and many agree to the bit, and so do CPU and GPU.
 
 Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
@@ -32,16 +32,20 @@ _FIRST = _signed(0xBF58476D1CE4E5B9)
 _SECOND = _signed(0x94D049BB133111EB)
 
 
-def stream_key(seed: int, step: int, name: str) -> int:
+def stream_key(seed: int, step: int, name: str, use: str = "") -> int:
     """The 64 bits that a stream starts from: a digest, hence the same in every process.
+
+    `use` tells streams apart that agree in all else, such as those of two rules.
 
     >>> stream_key(0, 0, "fc.weight") == stream_key(0, 0, "fc.weight")
     True
     >>> stream_key(0, 1, "fc.weight") == stream_key(0, 0, "fc.weight")
     False
+    >>> stream_key(0, 0, "fc.weight", "grow") == stream_key(0, 0, "fc.weight", "drop")
+    False
     """
-    text = f"{seed}\x1f{step}\x1f{name}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+    text = f"{seed}\x1f{step}\x1f{name}" + (f"\x1f{use}" if use else "")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
@@ -73,8 +77,9 @@ def counter_uniform(
     device: torch.device | str = "cpu",
     offset: int = 0,
     dtype: torch.dtype = torch.float32,
+    use: str = "",
 ) -> Tensor:
-    """u[i] = top bits of splitmix64(key(seed, step, name), offset + i), scaled to [0, 1).
+    """u[i] = top bits of splitmix64(key(seed, step, name, use), offset + i), in [0, 1).
 
     Args:
         seed: Any integer.
@@ -84,6 +89,7 @@ def counter_uniform(
         device: Where the result lives; the numbers do not depend on it.
         offset: Place of the first entry in the whole tensor, for a shard along the first axis.
         dtype: float32 (24 random bits) or float64 (53); the first is the second, truncated.
+        use: What the numbers are for; another use gives other numbers.
 
     Raises:
         ValueError: `dtype` is another one, or `offset` is negative.
@@ -102,7 +108,7 @@ def counter_uniform(
     if offset < 0:
         raise ValueError(f"counter_uniform(offset={offset}): offset must be 0 or more.")
     bits = _BITS[dtype]
-    key = stream_key(seed, step, name)
+    key = stream_key(seed, step, name, use)
     place = torch.device(device)
     count = math.prod(shape)
     out = torch.empty(count, dtype=dtype, device=place)

@@ -14,10 +14,10 @@ from saliency.signals import Signals
 
 @dataclass(frozen=True)
 class Random(Scorer):
-    """s = a uniform number in [0, 1), a function of (seed, step, name, place in the tensor).
+    """s = a uniform number in [0, 1), a function of (seed, step, rule, name, place in the tensor).
 
     The same scores come on every device and whatever the number of processes: nothing is drawn
-    from a generator. Scores are float64 for float64 weights and float32 otherwise.
+    from a generator. Two rules draw independently, also at one step. Scores are float64 for float64 weights and float32 otherwise.
 
     Args:
         seed: None takes `signals.seed`.
@@ -35,6 +35,9 @@ class Random(Scorer):
     >>> later = Random(seed=1).score(Signals(weights=w, step=1))["w"]
     >>> torch.equal(first, again), torch.equal(first, later)
     (True, False)
+    >>> grow = Random(seed=1).score(Signals(weights=w, rule="grow"))["w"]
+    >>> torch.equal(first, grow)
+    False
     """
 
     seed: int | None = None
@@ -56,6 +59,7 @@ class Random(Scorer):
                 shape=w.shape,
                 device=w.device,
                 offset=signals.offsets.get(name, 0),
+                use=signals.rule,
                 dtype=torch.float64 if w.dtype == torch.float64 else torch.float32,
             )
             for name, w in signals.weights.items()

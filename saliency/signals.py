@@ -40,7 +40,7 @@ class Signals:
         seed: Seed for random scorers.
         step: Number of the step, for random scorers and for memory of the last step.
         scorer: Who reads, for messages.
-        rule: For which rule, for messages.
+        rule: For which rule, for messages and for random scorers.
 
     Raises:
         TypeError: A value is not a tensor, or `awake` is not bool.
@@ -145,8 +145,9 @@ class Signals:
 
     @property
     def generator(self) -> torch.Generator:
-        """A fresh CPU generator, seeded from (seed, step): the same draws at every call."""
-        return torch.Generator().manual_seed(stream_key(self.seed, self.step, "") >> 1)
+        """A fresh CPU generator, seeded from (seed, step, rule): the same draws at every call."""
+        key = stream_key(self.seed, self.step, "", self.rule)
+        return torch.Generator().manual_seed(key >> 1)
 
     def has(self, need: str) -> bool:
         """Whether the signal of this name was gathered."""

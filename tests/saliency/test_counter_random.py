@@ -52,6 +52,12 @@ def test_uniform_equals_the_slow_reference(seed, step, name):
     assert u.reshape(-1).tolist() == slow_uniform(seed, step, name, 6)
 
 
+def test_another_use_is_another_stream():
+    args = {"step": 4, "name": "w", "shape": (6,), "dtype": torch.float64}
+    assert counter_uniform(9, **args, use="").tolist() == slow_uniform(9, 4, "w", 6)
+    assert counter_uniform(9, **args, use="grow").tolist() == slow_uniform(9, 4, "w\x1fgrow", 6)
+
+
 def test_numbers_are_pinned():
     """A change here changes every seeded run."""
     u = counter_uniform(0, step=0, name="fc1.weight", shape=(3,), dtype=torch.float64)
@@ -118,6 +124,15 @@ def test_random_scorer_takes_its_seed_or_that_of_the_signals():
     signals = Signals(weights={"w": torch.zeros(5)}, seed=3)
     assert torch.equal(Random().score(signals)["w"], Random(seed=3).score(signals)["w"])
     assert not torch.equal(Random().score(signals)["w"], Random(seed=4).score(signals)["w"])
+
+
+def test_random_scorers_of_two_rules_are_uncorrelated():
+    n = 1 << 14
+    one, other = (
+        Random(seed=5).score(Signals(weights={"w": torch.zeros(n)}, rule=rule))["w"]
+        for rule in ("drop", "grow")
+    )
+    assert torch.corrcoef(torch.stack([one, other]))[0, 1].abs() < 4 / n**0.5
 
 
 def test_random_scorer_counts_logically_whatever_the_memory_layout():

@@ -76,6 +76,14 @@ def test_wrong_types_are_refused():
         Signals().has("gradients")
 
 
+def test_the_generator_differs_between_rules():
+    drawn = [
+        torch.rand(4, generator=Signals(seed=3, rule=rule).generator).tolist()
+        for rule in ("drop", "grow", "drop")
+    ]
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 def test_the_generator_is_fresh_and_depends_on_seed_and_step():
     def draw(seed, step):
         return torch.rand(4, generator=Signals(seed=seed, step=step).generator).tolist()
