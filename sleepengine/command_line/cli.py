@@ -1,4 +1,4 @@
-"""The command line: run, plan, resume, show, report, compare, schema.
+"""The command line: run, plan, resume, show, report, compare, verify, schema, doctor.
 
 Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 130 Ctrl-C. Everything heavy
 is imported inside the command that needs it, so that help comes at once.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from sleepengine.command_line.doctor import doctor
 from sleepengine.command_line.options import (
     Settings,
     data_option,
@@ -27,6 +28,7 @@ from sleepengine.command_line.options import (
     set_option,
     workers_option,
 )
+from sleepengine.command_line.verify import verify
 from sleepengine.errors import (
     ConfigError,
     FileError,
@@ -191,6 +193,10 @@ def schema(plugins: Sequence[str]) -> None:
     from sleepengine.pipeline.configuration.schema import json_schema
 
     click.echo(json.dumps(json_schema(load_plugins(plugins)), indent=2))
+
+
+cli.add_command(verify)
+cli.add_command(doctor)
 
 
 @contextmanager

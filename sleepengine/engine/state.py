@@ -92,6 +92,9 @@ def of(engine: SleepEngine) -> dict[str, Any]:
     }
 
 
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
     """Check all of it against the engine, then apply all of it.
 
@@ -102,7 +105,7 @@ def load(engine: SleepEngine, saved: Mapping[str, Any]) -> None:
         apply = _checked(engine, saved)
     except StateError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise StateError(f"the saved engine is damaged: {error!r}") from error
     apply()
 

@@ -16,7 +16,7 @@ from sleepengine.journal.history import History
 from sleepengine.journal.record import Record
 from sleepengine.journal.timeline import Timeline, Transaction
 from sleepengine.masks.choice import Kind, Layer
-from sleepengine.masks.saved import check_shapes, section
+from sleepengine.masks.saved import check_format, check_shapes, section
 
 _FORMAT = 1
 _KEYS = [
@@ -85,8 +85,7 @@ def read_parts(
         StateError: a part is missing, damaged, or does not fit.
     """
     fields = section(state, _KEYS, "journal state")
-    if fields["format"] != _FORMAT:
-        raise StateError(f"journal state has format {fields['format']!r}, this reads {_FORMAT}")
+    check_format(fields["format"], _FORMAT, "journal state has")
     check_shapes(fields["shapes"], shapes)
     for key, dtype in (("table", torch.int64), ("sizes", torch.int64), ("streams", torch.uint8)):
         if not isinstance(fields[key], Tensor) or fields[key].dtype != dtype:

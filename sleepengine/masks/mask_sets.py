@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sleepengine.errors import SetupError, StateError, UnknownNameError, did_you_mean
 from sleepengine.masks.delta_chain import DeltaChain, read_chain
-from sleepengine.masks.saved import section
+from sleepengine.masks.saved import check_format, section
 from sleepengine.masks.snapshots import MaskSnapshot, iou
 from sleepengine.masks.store import MaskStore
 
@@ -154,8 +154,7 @@ class MaskSets(Mapping[str, MaskSnapshot]):
             StateError: anything does not fit.
         """
         parts = section(state, ["format", "shapes", "masks"], "mask sets")
-        if parts["format"] != _FORMAT:
-            raise StateError(f"mask sets have format {parts['format']!r}, this reads {_FORMAT}")
+        check_format(parts["format"], _FORMAT, "mask sets have")
         shapes = parts["shapes"]
         if not _are_shapes(shapes):
             raise StateError("mask sets need shapes: name -> list of sizes")

@@ -27,6 +27,16 @@ def section(state: object, keys: list[str], where: str) -> Mapping[str, Any]:
     return state
 
 
+def check_format(found: object, known: int, where: str) -> None:
+    """The saved format is the one that is read here.
+
+    Raises:
+        StateError: it is another one, or no number.
+    """
+    if type(found) is not int or found != known:
+        raise StateError(f"{where} format {_short(found)}, this reads {known}")
+
+
 def read_bits(entry: object, numel: int, where: str) -> Tensor:
     """Packed bits from `{"bits": ..., "count": ...}`, checked and copied.
 
@@ -96,3 +106,7 @@ def check_shapes(saved: object, shapes: Mapping[str, Sequence[int]]) -> None:
 
 def _kind_of(value: object) -> str:
     return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _short(value: object) -> str:
+    return repr(value) if isinstance(value, int | str) else type(value).__name__

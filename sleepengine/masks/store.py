@@ -8,7 +8,6 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sleepengine.errors import StateError
 from sleepengine.masks import bits as packed
 from sleepengine.masks.bit_values import check_bits
 from sleepengine.masks.changes import MaskDelta, changes_between, diff_planes
@@ -16,7 +15,7 @@ from sleepengine.masks.choice import Choice, Kind, Layer
 from sleepengine.masks.kept_masks import KeptMasks, awake_set, read_kept
 from sleepengine.masks.known import Known
 from sleepengine.masks.planes import Changes, Planes, read_planes
-from sleepengine.masks.saved import check_shapes, section
+from sleepengine.masks.saved import check_format, check_shapes, section
 from sleepengine.masks.snapshots import MaskSnapshot
 
 _FORMAT = 1
@@ -220,8 +219,7 @@ class MaskStore:
             StateError: names, shapes, dtypes, lengths, padding or counts do not fit.
         """
         parts = section(state, ["format", "shapes", "masks", "snapshots"], "mask state")
-        if parts["format"] != _FORMAT:
-            raise StateError(f"mask state has format {parts['format']!r}, this reads {_FORMAT}")
+        check_format(parts["format"], _FORMAT, "mask state has")
         check_shapes(parts["shapes"], self._known.shapes)
         planes = read_planes(parts["masks"], self._known.shapes, "masks")
         kept = read_kept(parts["snapshots"], self._known.shapes)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sleepengine.errors import FileError
-from sleepengine.files import container
 from sleepengine.masks.store import MaskStore
+from sleepengine.pipeline.mask_files import load_masks
 from sleepengine.report.records import MaskFile
 from sleepengine.report.run_data import RunData
 from sleepengine.report.words import arm_name, share
 
 MOST_UNITS = 96
 MOST_PIXELS = 160
+MOST_WEIGHTS = 2**27
 
 
 @dataclass(frozen=True)
@@ -34,24 +33,10 @@ class Picture:
     marked: Tensor | None = None
 
 
-def load_masks(path: Path) -> MaskStore:
-    """The masks in a file of a run folder.
-
-    Raises:
-        FileError: the file is damaged or holds something else.
-    """
-    state = container.read(path, kind="masks")
-    try:
-        store = MaskStore({name: torch.Size(shape) for name, shape in state["shapes"].items()})
-        store.load_state_dict(state)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FileError(f"{path}: these are not masks: {error}.") from error
-    return store
-
-
 def first_layer(store: MaskStore) -> str | None:
-    """Name of the first tensor that is at least 2-D."""
-    return next((name for name in store.names() if len(store.shape(name)) >= 2), None)
+    """Name of the first tensor that is at least 2-D and not too large for a picture."""
+    fits = (n for n in store.names() if len(store.shape(n)) >= 2 and store.numel(n) <= MOST_WEIGHTS)
+    return next(fits, None)
 
 
 def awake_of(store: MaskStore, name: str) -> Tensor:
@@ -107,7 +92,7 @@ def shrink(grid: Tensor, most: int = MOST_PIXELS) -> Tensor:
 def pictures(run: RunData) -> tuple[Picture, ...]:
     """Pictures of the first arm and seed that has masks: each level at a glance, the last closely.
 
-    Empty when there are no mask files or no layer to draw.
+    Empty when there are no mask files, no layer to draw, or nothing in it sleeps.
 
     Raises:
         FileError: a mask file is damaged.
@@ -118,6 +103,8 @@ def pictures(run: RunData) -> tuple[Picture, ...]:
     stores = [load_masks(file.path) for file in files]
     name = first_layer(stores[0])
     if name is None:
+        return ()
+    if not any(store.asleep_count(name) for store in stores):
         return ()
     input_shape = run.meta.data.input_shape
     last = awake_of(stores[-1], name)
