@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,29 +18,28 @@ from sleepengine.structure.wiring import Vertices, Wiring
 MOST_DOTS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Block:
-    """The vertices of one layer in its column; `shown` numbers those that are drawn, by vertex."""
+    """The vertices of one layer in its column; one that is written to again comes again.
 
-    layer: str
+    `shown` numbers the vertices that are drawn, `height` says where, from 0 at the bottom to 1.
+    """
+
+    vertices: Vertices
     column: int
-    size: int
     awake: int
     shown: Tensor
     is_awake: Tensor
-    height: Tensor
+    height: Tensor = field(default_factory=lambda: torch.zeros(0))
+    was_read: bool = False
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Blocks, and the lines between two shown vertices that an awake weight joins: (n, 2).
-
-    `backwards` names parameters that lead to the same or an earlier column: they have no lines.
-    """
+    """Blocks, and the lines of awake weights between shown vertices: (n, 4), x and y of two."""
 
     blocks: tuple[Block, ...]
     lines: Tensor
-    backwards: tuple[str, ...]
 
     @property
     def columns(self) -> int:
@@ -50,71 +49,67 @@ class Drawing:
 
 def drawing_of(store: MaskStore, known: GroupsLine) -> Drawing:
     """The awake network of these masks."""
-    shapes = {name: store.shape(name) for name in known.edges}
-    wiring = Wiring(shapes, known.groups, known.depthwise)
+    wiring = Wiring(
+        {name: store.shape(name) for name in known.edges}, known.groups, known.depthwise
+    )
     every = {name: store.shape(name) for name in store.names()}
     nodes = NodeMasks([replace(group, buffers=()) for group in known.groups], every)
-    places = columns_of(wiring)
     awake = torch.ones(wiring.size, dtype=torch.bool)
     for one in wiring.vertices:
         if one.layer in wiring.groups:
             awake[one.first : one.first + one.size] = ~asleep_nodes(nodes, store, one.layer)
-    blocks = _blocks(wiring.vertices, places, awake)
-    shown = torch.zeros(wiring.size, dtype=torch.bool)
-    for block in blocks:
-        shown[block.shown] = True
-    column = torch.cat([torch.full((one.size,), places[one.layer]) for one in wiring.vertices])
-    pairs, backwards = [], []
-    for name in wiring.params:
-        joint = wiring[name]
-        alive = awake_of(store, name)
-        alive = alive.flatten(2).any(2) if alive.dim() > 2 else alive
-        source, target = joint.source[alive], joint.target[alive]
-        forward = column[source] < column[target]
-        if not bool((column[joint.source] < column[joint.target]).all()):
-            backwards.append(name)
-        seen = shown[source] & shown[target] & forward
-        pairs.append(torch.stack([source[seen], target[seen]], 1))
-    lines = torch.cat(pairs).unique(dim=0) if pairs else torch.zeros(0, 2, dtype=torch.long)
-    return Drawing(blocks, lines, tuple(backwards))
+    places = _Places(wiring, awake)
+    ends = [places.ends_of(name) for name in wiring.params]
+    blocks = places.blocks
+    for column in {block.column for block in blocks}:
+        _stack([block for block in blocks if block.column == column])
+    pairs = [
+        _lines(wiring, store, name, places.owner, own)
+        for name, own in zip(wiring.params, ends, strict=True)
+    ]
+    return Drawing(tuple(blocks), torch.cat(pairs) if pairs else torch.zeros(0, 4))
 
 
-def columns_of(wiring: Wiring) -> dict[str, int]:
-    """Layer of vertices -> column: one more than that of the furthest layer it reads.
+class _Places:
+    """Gives every layer of vertices its column, weight by weight in the order of the model."""
 
-    Weights are taken in the order of the model; one that would lead back (a loop, as of a residual
-    stream) counts for nothing.
-    """
-    owner = torch.cat([torch.full((v.size,), i) for i, v in enumerate(wiring.vertices)])
-    names = [one.layer for one in wiring.vertices]
-    before: dict[int, set[int]] = {i: set() for i in range(len(names))}
-    for name in wiring.params:
-        joint = wiring[name]
-        sources = set(owner[joint.source].flatten().tolist())
-        for target in set(owner[joint.target].flatten().tolist()):
-            for source in sources:
-                if source != target and not _reaches(before, target, source):
-                    before[target].add(source)
-    found: dict[int, int] = {}
+    def __init__(self, wiring: Wiring, awake: Tensor) -> None:
+        self.blocks: list[Block] = []
+        sizes = enumerate(wiring.vertices)
+        self.owner = torch.cat([torch.full((one.size,), i) for i, one in sizes])
+        self._wiring = wiring
+        self._awake = awake
+        self._latest: dict[int, Block] = {}
 
-    def column(i: int) -> int:
-        if i not in found:
-            found[i] = 1 + max((column(j) for j in before[i]), default=-1)
-        return found[i]
+    def ends_of(self, name: str) -> tuple[Mapping[int, Block], Mapping[int, Block]]:
+        """Layer -> block that the weights of a parameter read, and those that they write.
 
-    return {name: column(i) for i, name in enumerate(names)}
+        What was read before and is written to again (a residual sum) gets another column.
+        """
+        joint = self._wiring[name]
+        sources = set(self.owner[joint.source].flatten().tolist())
+        targets = set(self.owner[joint.target].flatten().tolist()) - sources
+        for source in sources - set(self._latest):
+            self._add(source, 1 + max((block.column for block in self.blocks), default=-1))
+        read = {source: self._latest[source] for source in sources}
+        after = 1 + max(block.column for block in read.values())
+        for block in read.values():
+            block.was_read = True
+        for target in targets:
+            known = self._latest.get(target)
+            if known is not None and not known.was_read:
+                known.column = max(known.column, after)
+            elif known is None or known.column < after:
+                self._add(target, after)
+        return read, {target: self._latest[target] for target in targets}
 
-
-def _reaches(before: Mapping[int, set[int]], early: int, late: int) -> bool:
-    """Whether `late` reads `early`, directly or through others."""
-    waiting, seen = [late], {late}
-    while waiting:
-        one = waiting.pop()
-        if one == early:
-            return True
-        waiting += [other for other in before[one] if other not in seen]
-        seen |= before[one]
-    return False
+    def _add(self, number: int, column: int) -> None:
+        one = self._wiring.vertices[number]
+        own = self._awake[one.first : one.first + one.size]
+        shown = few(own)
+        block = Block(one, column, int(own.sum()), one.first + shown, own[shown])
+        self._latest[number] = block
+        self.blocks.append(block)
 
 
 def few(awake: Tensor, most: int = MOST_DOTS, least: int = 12) -> Tensor:
@@ -137,25 +132,40 @@ def _spread(items: Tensor, k: int) -> Tensor:
     return items[torch.linspace(0, len(items) - 1, k).round().long()] if k else items[:0]
 
 
-def _blocks(
-    vertices: Sequence[Vertices], places: Mapping[str, int], awake: Tensor
-) -> tuple[Block, ...]:
-    """Every column is as high as the others; its blocks share it by their shown dots."""
-    chosen = {
-        one.layer: one.first + few(awake[one.first : one.first + one.size]) for one in vertices
-    }
-    blocks = []
-    for column in sorted(set(places.values())):
-        own_blocks = [one for one in vertices if places[one.layer] == column]
-        gaps = 2 * (len(own_blocks) - 1)
-        total = sum(len(chosen[one.layer]) for one in own_blocks) + gaps
-        top = 0
-        for one in own_blocks:
-            shown = chosen[one.layer]
-            height = 1.0 - (top + torch.arange(len(shown)) + 0.5) / max(1, total)
-            top += len(shown) + 2
-            own = awake[one.first : one.first + one.size]
-            blocks.append(
-                Block(one.layer, column, one.size, int(own.sum()), shown, awake[shown], height)
-            )
-    return tuple(blocks)
+def _stack(blocks: Sequence[Block]) -> None:
+    """Blocks of one column share its height by their dots, with a gap of two between them."""
+    total = sum(len(block.shown) + 2 for block in blocks) - 2
+    top = 0
+    for block in blocks:
+        block.height = 1.0 - (top + torch.arange(len(block.shown)) + 0.5) / max(1, total)
+        top += len(block.shown) + 2
+
+
+def _lines(
+    wiring: Wiring,
+    store: MaskStore,
+    name: str,
+    owner: Tensor,
+    ends: tuple[Mapping[int, Block], Mapping[int, Block]],
+) -> Tensor:
+    """(n, 4): a line for every two shown vertices that an awake weight of the parameter joins."""
+    joint, alive = wiring[name], awake_of(store, name)
+    alive = alive.flatten(2).any(2) if alive.dim() > 2 else alive
+    pairs = torch.stack([joint.source[alive], joint.target[alive]], 1).unique(dim=0)
+    found = []
+    for i, source in ends[0].items():
+        for k, target in ends[1].items():
+            own = pairs[(owner[pairs[:, 0]] == i) & (owner[pairs[:, 1]] == k)]
+            y = [_heights(block, own[:, j]) for j, block in enumerate((source, target))]
+            x = [torch.full_like(y[0], float(block.column)) for block in (source, target)]
+            line = torch.stack([x[0], y[0], x[1], y[1]], 1)
+            found.append(line[~line.isnan().any(1)])
+    return torch.cat(found) if found else torch.zeros(0, 4)
+
+
+def _heights(block: Block, numbers: Tensor) -> Tensor:
+    """Where vertices of a block are drawn, NaN where they are not."""
+    one = block.vertices
+    table = torch.full((one.size,), torch.nan)
+    table[block.shown - one.first] = block.height
+    return table[numbers - one.first]

@@ -30,7 +30,10 @@ def layers_chart(run: RunData) -> Plot:
         for line in thin_out([line for name, line in lines.items() if name not in bold], MOST_GREY):
             if line.mean:
                 faint = thinned(line, MOST_STEPS // 4)
-                axes.plot(faint.x, faint.mean, color=MUTED, alpha=0.35, linewidth=0.7)
+                style = "default" if lottery else "steps-post"
+                axes.plot(
+                    faint.x, faint.mean, color=MUTED, alpha=0.35, linewidth=0.7, drawstyle=style
+                )
         handles = [
             _line(axes, lines[name], i, marked=lottery, rank=_covers(i, [lines[n] for n in bold]))
             for i, name in enumerate(bold)

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from sleepengine.masks.store import MaskStore
-from sleepengine.report.mask_pictures import Picture, awake_of, load_masks, shrink, told_files
+from sleepengine.pipeline.mask_files import load_masks
+from sleepengine.report.mask_pictures import (
+    MOST_WEIGHTS,
+    Picture,
+    awake_of,
+    shrink,
+    told_files,
+)
 from sleepengine.report.run_data import RunData
 from sleepengine.report.series import thin_out
 from sleepengine.report.words import arm_name, plain, share
@@ -45,7 +52,8 @@ def matrices(run: RunData) -> tuple[Picture, ...]:
 
 def _names(run: RunData, store: MaskStore) -> list[str]:
     scope = {name for point in run.curves[-1:] for name in point.layers}
-    return [n for n in store.names() if len(store.shape(n)) >= 2 and (n in scope or not scope)]
+    fit = (n for n in store.names() if len(store.shape(n)) >= 2 and store.numel(n) <= MOST_WEIGHTS)
+    return [name for name in fit if name in scope or not scope]
 
 
 def _tasks(run: RunData) -> dict[str, MaskStore]:

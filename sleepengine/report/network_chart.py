@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from sleepengine.pipeline.mask_files import load_masks
 from sleepengine.report.columns import MOST_DOTS, Block, Drawing, drawing_of
-from sleepengine.report.mask_pictures import load_masks, told_files
+from sleepengine.report.mask_pictures import told_files
 from sleepengine.report.plots import COLOURS, INK, MUTED, Pen, Plot, draw
 from sleepengine.report.run_data import RunData
 from sleepengine.report.words import plain, short
@@ -17,7 +20,10 @@ HEIGHT = 4.6
 
 
 def network_charts(run: RunData) -> tuple[Plot, ...]:
-    """The network with which the first arm and seed ended; none without groups or masks."""
+    """The network with which the first arm and seed ended; none without groups or masks.
+
+    Networks of more columns than fit are not drawn.
+    """
     files = told_files(run)
     if run.groups is None or not files:
         return ()
@@ -29,11 +35,6 @@ def network_charts(run: RunData) -> tuple[Plot, ...]:
 
 def network_chart(drawing: Drawing, whose: str) -> Plot:
     """Columns from left to right; sleeping nodes are hollow, awake weights lines."""
-    size = 1 + max(int(block.shown.max()) for block in drawing.blocks)
-    x, y = torch.zeros(size), torch.zeros(size)
-    for block in drawing.blocks:
-        x[block.shown], y[block.shown] = float(block.column), block.height.to(y.dtype)
-
     lines = _some(drawing.lines)
 
     def paint(pen: Pen) -> None:
@@ -42,8 +43,8 @@ def network_chart(drawing: Drawing, whose: str) -> Plot:
         for own in _by_source(lines):  # a path each, so that they add up where they cross
             gap = torch.full((len(own), 1), torch.nan)
             axes.plot(
-                torch.cat([x[own], gap], 1).flatten().tolist(),
-                torch.cat([y[own], gap], 1).flatten().tolist(),
+                torch.cat([own[:, [0, 2]], gap], 1).flatten().tolist(),
+                torch.cat([own[:, [1, 3]], gap], 1).flatten().tolist(),
                 color=COLOURS[0],
                 linewidth=0.5,
                 alpha=alpha,
@@ -57,17 +58,20 @@ def network_chart(drawing: Drawing, whose: str) -> Plot:
         axes.set_title("The awake network")
         _names(axes, drawing)
 
-    left = sum(len(block.shown) < block.size for block in drawing.blocks)
     caption = f"{whose} Dots are nodes, hollow where asleep; lines are awake weights."
-    if left:
+    if any(len(block.shown) < block.vertices.size for block in drawing.blocks):
         caption += f" Of a layer at most {MOST_DOTS} nodes are drawn, sleepers by their share."
     if len(lines) < len(drawing.lines):
         caption += f" {len(lines)} of {len(drawing.lines)} lines are drawn."
-    if drawing.backwards:
-        caption += " Weights that lead back to an earlier column have no lines."
-    words = "; ".join(f"{plain(b.layer)} {b.awake} of {b.size} awake" for b in drawing.blocks)
+    if len({block.vertices.layer for block in drawing.blocks}) < len(drawing.blocks):
+        caption += " A layer that is written to again (a residual sum) is drawn again."
+    words = "; ".join(dict.fromkeys(_words(block) for block in drawing.blocks))
     alt = f"The awake network, {drawing.columns} columns. {words}."
     return draw("network", caption, alt, paint, HEIGHT)
+
+
+def _words(block: Block) -> str:
+    return f"{plain(block.vertices.layer)} {block.awake} of {block.vertices.size} awake"
 
 
 def _some(lines: Tensor) -> Tensor:
@@ -81,15 +85,15 @@ def _some(lines: Tensor) -> Tensor:
 def _by_source(lines: Tensor) -> list[Tensor]:
     if not len(lines):
         return []
-    _, counts = lines[:, 0].unique_consecutive(return_counts=True)
+    _, counts = lines[:, :2].unique_consecutive(dim=0, return_counts=True)
     return list(lines.split(counts.tolist()))
 
 
-def _dots(axes: object, block: Block) -> None:
-    area = max(2.0, min(36.0, 1400.0 / max(1, len(block.shown)) / 3))
+def _dots(axes: Any, block: Block) -> None:
+    area = max(2.0, min(36.0, 460.0 / max(1, len(block.shown))))
     for state, face in ((True, COLOURS[0]), (False, "none")):
         own = block.is_awake == state
-        axes.scatter(  # type: ignore[attr-defined]
+        axes.scatter(
             [block.column] * int(own.sum()),
             block.height[own].tolist(),
             s=area,
@@ -101,15 +105,19 @@ def _dots(axes: object, block: Block) -> None:
         )
 
 
-def _names(axes: object, drawing: Drawing) -> None:
-    """Below each column the names of its layers, with how many of their nodes are awake."""
-    room = max(8, 60 // drawing.columns)
+def _names(axes: Any, drawing: Drawing) -> None:
+    """Below each column the names of its layers, with how many of their nodes are awake.
+
+    Of many columns every second name stands lower, so that they have room.
+    """
+    low = drawing.columns > 6
+    room = 14 if low else 60 // max(4, drawing.columns)
     for column in range(drawing.columns):
         own = [block for block in drawing.blocks if block.column == column]
         words = "\n".join(
-            f"{short(block.layer, room)}\n{block.awake} of {block.size}" for block in own[:3]
+            f"{short(b.vertices.layer, room)}\n{b.awake} of {b.vertices.size}" for b in own[:3]
         )
         more = f"\nand {len(own) - 3} more" if len(own) > 3 else ""
-        axes.text(  # type: ignore[attr-defined]
-            column, -0.03, words + more, ha="center", va="top", fontsize=9, color=INK
-        )
+        height = -0.03 - (0.1 if low and column % 2 else 0.0)
+        size = 7.5 if low else 9.0
+        axes.text(column, height, words + more, ha="center", va="top", fontsize=size, color=INK)
