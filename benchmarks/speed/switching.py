@@ -19,7 +19,7 @@ SLEEP = se.Rule(
     se.once("0it"), se.Who(se.Magnitude(), pools=se.Global(), amount=se.to(0.9)), se.Sleep(),
     name="sleep",
 )  # fmt: skip
-WAKE = se.Rule(se.once("0it"), se.Who(se.Random(), amount=se.to(0.0)), se.Wake(), name="wake")
+WAKE = se.Rule(se.once("0it"), se.Who(amount=se.to(0.0)), se.Wake(), name="wake")
 DROP = se.Rule(se.once("0it"), se.Who(se.Magnitude(), amount=se.by(0.3)), se.Sleep(), name="drop")
 GROW = se.Rule(
     se.once("0it"), se.Who(se.Random(), amount=se.to(0.9)), se.Wake(value="zero"), name="grow"

@@ -53,11 +53,29 @@ def pick_lowest(
         raise ValueError(f"{k} units are asked for and {able} may be chosen.")
     if k == 0:
         return Picked([torch.zeros_like(s, dtype=torch.bool) for s, _ in tensors], None)
+    if k == able:
+        return _all_of(tensors, highest=highest)
     if any(s.device.type != "cpu" for s, _ in tensors):
         return device_lowest(tensors, k, highest=highest)
     if sum(s.numel() for s, _ in tensors) <= large:
         return partition_lowest(tensors, k, highest=highest)
     return bracket_lowest(tensors, k, able, highest=highest, chunk=chunk)
+
+
+def _all_of(tensors: Sequence[Pair], *, highest: bool) -> Picked:
+    """Everything that may be chosen."""
+    masks, edges = [], []
+    for scores, eligible in tensors:
+        may = torch.ones_like(scores, dtype=torch.bool) if eligible is None else eligible.clone()
+        masks.append(may)
+        # Scores of a rule without a scorer are one number, seen at every place.
+        alike = scores.numel() > 0 and not any(scores.stride())
+        values = scores.detach().reshape(-1)[:1] if alike else scores.detach()[may]
+        if bool(may.any()):
+            edges.append(float(values.min() if highest else values.max()) + 0.0)
+    if any(edge != edge for edge in edges):
+        raise ValueError("The scores have no k-th value: one of them is NaN.")
+    return Picked(masks, min(edges) if highest else max(edges))
 
 
 def partition_lowest(tensors: Sequence[Pair], k: int, *, highest: bool) -> Picked:

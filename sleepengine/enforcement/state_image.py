@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sleepengine.enforcement.roster import Roster
+from sleepengine.enforcement.roster import Member, Roster
 from sleepengine.enforcement.state_keeper import StateKeeper
 from sleepengine.enforcement.state_table import holds_history
 from sleepengine.errors import StateError
@@ -42,9 +42,15 @@ def take_image(
                 wanted.add(member.name)
             if member.name in wanted and keeper.state(k, member):
                 bits = inactive.get(member.name, packed.empty(member.param.numel()))
-                states[k, member.name] = copy.deepcopy(keeper.true_copy(k, member, bits))
+                states[k, member.name] = _own(keeper, k, member, bits)
     kept = {name: bits for name, bits in inactive.items() if name in wanted}
     return StateImage(frozenset(wanted), states, kept, tuple(steps))
+
+
+def _own(keeper: StateKeeper, k: int, member: Member, bits: Tensor) -> dict[str, Any]:
+    """True state in memory of its own; what is a copy already is not copied again."""
+    live, true = keeper.state(k, member), keeper.true_copy(k, member, bits)
+    return {**true, **copy.deepcopy({key: v for key, v in true.items() if v is live[key]})}
 
 
 def put_image_back(roster: Roster, keeper: StateKeeper, image: StateImage) -> None:

@@ -77,7 +77,7 @@ def gather(flat: Tensor, bits: Tensor) -> Tensor:
     compiled = native()
     if compiled is not None and covers(bits, flat):
         take = compiled.gather[flat.element_size()]
-        take(flat.data_ptr(), bits.data_ptr(), flat.numel(), values.data_ptr())
+        take(flat.data_ptr(), bits.data_ptr(), flat.numel(), *_ends(values))
         return values
     for start, stop, index, taken in _indices(bits, flat):
         torch.index_select(flat[start:stop], 0, index, out=values[taken : taken + len(index)])
@@ -89,11 +89,16 @@ def scatter_(flat: Tensor, bits: Tensor, values: Tensor) -> None:
     compiled = native()
     if compiled is not None and covers(bits, flat) and fits(values):
         give = compiled.scatter[flat.element_size()]
-        give(flat.data_ptr(), bits.data_ptr(), flat.numel(), values.data_ptr())
+        give(flat.data_ptr(), bits.data_ptr(), flat.numel(), *_ends(values))
         written(flat)
         return
     for start, stop, index, taken in _indices(bits, flat):
         flat[start:stop].scatter_(0, index, values[taken : taken + len(index)])
+
+
+def _ends(values: Tensor) -> tuple[int, int]:
+    """Address of the first value, and one past the last."""
+    return values.data_ptr(), values.data_ptr() + values.numel() * values.element_size()
 
 
 def places(part: Tensor, whole: Tensor, numel: int) -> Tensor:

@@ -103,15 +103,32 @@ static inline uint64_t word(const uint8_t *bits, int64_t j) {
         for (int64_t i = 8 * whole; i < n; i++) found += (T)(x[i] & one##W(bits, i)) != 0;        \
         return found;                                                                             \
     }                                                                                             \
-    /* values = x[bits], in order */                                                              \
-    API void gather_##W(const T *x, const uint8_t *bits, int64_t n, T *values) {                  \
-        for (int64_t j = 0; j < (n + 7) / 8; j++)                                                 \
-            for (unsigned b = bits[j]; b; b &= b - 1) *values++ = x[8 * j + __builtin_ctz(b)];    \
+    /* values = x[bits], in order; `end` is one past the last of them */                          \
+    API void gather_##W(const T *x, const uint8_t *bits, int64_t n, T *values, const T *end) {    \
+        int64_t i = 0;                                                                            \
+        for (; i + 8 <= n && values + 8 <= end; i += 8) { /* no branch: each is written, or over */\
+            unsigned b = bits[i >> 3];                                                            \
+            for (int k = 0; k < 8; k++) {                                                         \
+                *values = x[i + k];                                                               \
+                values += (b >> k) & 1;                                                           \
+            }                                                                                     \
+        }                                                                                         \
+        for (; i < n; i++)                                                                        \
+            if ((bits[i >> 3] >> (i & 7)) & 1) *values++ = x[i];                                  \
     }                                                                                             \
-    /* x[bits] = values, in order */                                                              \
-    API void scatter_##W(T *x, const uint8_t *bits, int64_t n, const T *values) {                 \
-        for (int64_t j = 0; j < (n + 7) / 8; j++)                                                 \
-            for (unsigned b = bits[j]; b; b &= b - 1) x[8 * j + __builtin_ctz(b)] = *values++;    \
+    /* x[bits] = values, in order; `end` is one past the last of them */                          \
+    API void scatter_##W(T *x, const uint8_t *bits, int64_t n, const T *values, const T *end) {   \
+        int64_t i = 0;                                                                            \
+        for (; i + 8 <= n && values + 8 <= end; i += 8) {                                         \
+            unsigned b = bits[i >> 3];                                                            \
+            for (int k = 0; k < 8; k++) {                                                         \
+                T m = (T) - (T)((b >> k) & 1);                                                    \
+                x[i + k] = (T)((x[i + k] & ~m) | (*values & m));                                  \
+                values += (b >> k) & 1;                                                           \
+            }                                                                                     \
+        }                                                                                         \
+        for (; i < n; i++)                                                                        \
+            if ((bits[i >> 3] >> (i & 7)) & 1) x[i] = *values++;                                  \
     }
 
 WIDTH(1, uint8_t)

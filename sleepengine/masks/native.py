@@ -36,8 +36,8 @@ _ARGUMENTS: dict[str, tuple[list[Any], Any]] = {
     "split": ([_P, _P, _P, _N, _I], None),
     "restore": ([_P, _P, _P, _N], None),
     "nonzero": ([_P, _P, _N], _N),
-    "gather": ([_P, _P, _N, _P], None),
-    "scatter": ([_P, _P, _N, _P], None),
+    "gather": ([_P, _P, _N, _P, _P], None),
+    "scatter": ([_P, _P, _N, _P, _P], None),
 }
 _ON_SCORES: dict[str, tuple[list[Any], Any]] = {
     "scan_f32": ([_P, _P, _N, _F, _F, _F, _I, _P, _P, _P, _N, _N, _P], _N),
@@ -198,9 +198,10 @@ def _gives_right_bits(found: Native, width: int, random: np.random.Generator) ->
     right.append(np.array_equal(p, np.where(chosen, a, zero) | b))
     right.append(found.nonzero[width](a.ctypes.data, at, n) == np.count_nonzero(a[chosen]))
     values = np.empty(int(chosen.sum()), kind)
-    found.gather[width](a.ctypes.data, at, n, values.ctypes.data)
+    first, end = values.ctypes.data, values.ctypes.data + values.nbytes
+    found.gather[width](a.ctypes.data, at, n, first, end)
     right.append(np.array_equal(values, a[chosen]))
     p, q = fresh()
-    found.scatter[width](q.ctypes.data, at, n, values.ctypes.data)
+    found.scatter[width](q.ctypes.data, at, n, first, end)
     right.append(np.array_equal(q, np.where(chosen, a, b)))
     return all(right)

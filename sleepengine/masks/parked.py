@@ -65,6 +65,7 @@ class Parked:
         self.device = torch.device(device)
         self._bits: Tensor | None = None
         self._values: Tensor | None = None
+        self._shared = False  # with a copy, so that neither may write into the values
 
     @property
     def bits(self) -> Tensor:
@@ -108,10 +109,7 @@ class Parked:
         self._keep_only(packed.bit_andnot(self.bits, gone), gone, cleared=False)
 
     def fill_into(self, tensor: Tensor, bits: Tensor, *, target_is_zero: bool = False) -> None:
-        """tensor[bits] = the values parked there, bit for bit; they stay parked.
-
-        Entries that are not parked keep what the tensor holds. `target_is_zero` as in `restore_`.
-        """
+        """tensor[bits] = the values parked there, where there are; they stay parked."""
         present = packed.bit_and(self._here(bits), self.bits)
         self._give(tensor, present, remove=False, target_is_zero=target_is_zero)
 
@@ -120,13 +118,9 @@ class Parked:
         self._put(tensor, bits, clear=True)
 
     def restore_(self, tensor: Tensor, bits: Tensor, *, target_is_zero: bool = False) -> None:
-        """tensor[bits] = the values parked there, and they are parked no more, in one pass.
+        """tensor[bits] = the values parked there (all of them), and they are parked no more.
 
-        Args:
-            tensor: where the values came from.
-            bits: packed bits, all of them parked.
-            target_is_zero: the caller knows that tensor[bits] holds +0.0; a dense buffer that is
-                given back whole then needs one OR and nothing else.
+        target_is_zero: tensor[bits] is known to hold +0.0; a dense buffer then needs one OR.
         """
         self._give(tensor, bits, remove=True, target_is_zero=target_is_zero)
 
@@ -144,7 +138,8 @@ class Parked:
         """The same values, apart."""
         other = self.emptied()
         other._bits = self._bits
-        other._values = None if self._values is None else self._values.clone()
+        other._values = self._values
+        self._shared = other._shared = True
         return other
 
     def state_dict(self) -> dict[str, Any]:
@@ -157,11 +152,7 @@ class Parked:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], where: str = "parked values") -> None:
-        """Replace everything by a saved state, after all of it was checked.
-
-        Raises:
-            StateError: shape, dtype, bits, count or values do not fit; nothing was changed.
-        """
+        """Replace everything by a saved state; StateError, and no change, if it does not fit."""
         bits, values = read_parked(state, self.shape, self.dtype, where)
         self._bits = self._values = None
         if packed.any_set(bits):
@@ -174,10 +165,10 @@ class Parked:
         flat, near = row_major(view), bits.to(view.device)
         if self.dense and view.device == self.device:
             if self._values is None:
-                self._values = move_to_new_(flat, near, clear_source=clear)
+                self._values, self._shared = move_to_new_(flat, near, clear_source=clear), False
             else:
                 new = not packed.any_set(packed.bit_and(near, self.bits))
-                move_(flat, self._values, near, clear_source=clear, target_is_zero=new)
+                move_(flat, self._own(self._values), near, clear_source=clear, target_is_zero=new)
             self._bits = packed.bit_or(self.bits, near)
             if clear:
                 write_back(view, flat)
@@ -198,7 +189,8 @@ class Parked:
                 flat.bitwise_or_(self._values)
             else:
                 cleared = remove and not whole  # what is given back whole is dropped anyway
-                values, zero = self._values, target_is_zero
+                values = self._own(self._values) if cleared else self._values
+                zero = target_is_zero
                 move_(values, flat, wanted, clear_source=cleared, target_is_zero=zero)
         else:
             values = integer_view(self.get(wanted)).to(view.device)
@@ -213,7 +205,8 @@ class Parked:
         if self.dense:
             if self._values is None:
                 self._values = torch.zeros(numel, dtype=values.dtype, device=self.device)
-            scatter_(self._values, bits, values)
+                self._shared = False
+            scatter_(self._own(self._values), bits, values)
         elif self._values is None:
             self._values = values
         else:
@@ -233,8 +226,15 @@ class Parked:
         if not self.dense:
             self._values = self._values.index_select(0, places(left, self.bits, self._numel))
         elif not cleared:
-            clear_(self._values, gone)
+            clear_(self._own(self._values), gone)
         self._bits = left
+
+    def _own(self, values: Tensor) -> Tensor:
+        """The values of a dense buffer, to be written into."""
+        if self._shared:
+            self._values, self._shared = values.clone(), False
+            return self._values
+        return values
 
     def _here(self, bits: Tensor) -> Tensor:
         check_bits(bits, self._numel)
