@@ -12,6 +12,9 @@ from sleepengine.engine.sleep_engine import SleepEngine
 class Sparsity(Metric):
     """asleep / all, over the engine's scope (or over `layer`), when it is computed.
 
+    Raises:
+        UnknownNameError: there is no such layer.
+
     >>> import torch
     >>> engine = SleepEngine(torch.nn.Linear(2, 2))
     >>> engine.sleep_weights("weight", (0, 1))
@@ -21,6 +24,8 @@ class Sparsity(Metric):
     """
 
     def __init__(self, engine: SleepEngine, layer: str | None = None) -> None:
+        if layer is not None:
+            engine.get_sleep_state(layer)  # a name that is wrong is told now
         self._engine = engine
         self._layer = layer
         super().__init__()

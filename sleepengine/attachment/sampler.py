@@ -126,7 +126,8 @@ class ResumableSampler(Sampler[list[int]]):
         """Continue after `batches` batches of `epoch` (from 0). Under a trainer: only to match it.
 
         Raises:
-            SetupError: a number is negative, or `batches` is more than an epoch has.
+            SetupError: a number is negative, `batches` is more than an epoch has, or the trainer
+                runs and stands elsewhere.
         """
         if type(epoch) is not int or type(batches) is not int:
             raise SetupError(f"a position is two integers, found {epoch!r} and {batches!r}")
@@ -135,7 +136,16 @@ class ResumableSampler(Sampler[list[int]]):
                 f"epoch must not be negative and batches be 0 to {len(self)}, "
                 f"found epoch={epoch}, batches={batches}"
             )
-        self._consumed = epoch * len(self) + batches
+        consumed = epoch * len(self) + batches
+        if self._trainer is not None and self._trainer.running:
+            if consumed != self._trainer.iteration:
+                raise SetupError(
+                    f"the order of a running trainer's batches cannot be set to {consumed} batches "
+                    f"after {self._trainer.iteration} iterations: it follows the trainer. Rewind "
+                    "the data between two runs of the trainer, or in a plain loop"
+                )
+            return
+        self._consumed = consumed
         self._was_set = True
         if self._trainer is not None:
             self._trainer.expect(self._consumed)

@@ -38,6 +38,12 @@ class TrainerPosition:
         """Batches that the trainer has taken since the start."""
         return int(self._trainer.state.iteration)
 
+    @property
+    def running(self) -> bool:
+        """Whether the trainer is in the middle of a pass over its data."""
+        # No event tells of a run that an exception ended: handling that one would swallow it.
+        return self._trainer._dataloader_iter is not None
+
     def first_batch(self, per_epoch: int) -> int:
         """The next batch when the trainer asks; the first of its epoch when someone else does."""
         return self.iteration if self._asking else self.iteration // per_epoch * per_epoch
