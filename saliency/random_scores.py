@@ -17,7 +17,8 @@ class Random(Scorer):
     """s = a uniform number in [0, 1), a function of (seed, step, rule, name, place in the tensor).
 
     The same scores come on every device and whatever the number of processes: nothing is drawn
-    from a generator. Two rules draw independently, also at one step. Scores are float64 for float64 weights and float32 otherwise.
+    from a generator. Two rules draw independently, also at one step. Scores are float64 for float64
+    weights and float32 otherwise.
 
     Args:
         seed: None takes `signals.seed`.

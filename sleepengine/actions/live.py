@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -52,6 +53,7 @@ class Live:
     optimizers: Sequence[Optimizer] = ()
     schedulers: Sequence[Stateful] = ()
     samplers: Sequence[Stateful] = ()
+    scaler: torch.amp.GradScaler | None = None
     initialisers: Mapping[str, Initialiser] = field(default_factory=dict)
     ranks: Ranks = field(default_factory=Ranks)
     seed: int = 0

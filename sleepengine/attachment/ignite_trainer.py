@@ -130,10 +130,7 @@ class IgniteTrainer:
         self._publish()
 
     def _before(self, optimizer: Optimizer) -> None:
-        if optimizer is self._engine.live.optimizers[0]:
-            self._engine.conductor.before_step()
-        else:
-            self._engine.firing.forget_undo()
+        self._engine.conductor.before_step(optimizer)
 
     def _after(self, optimizer: Optimizer) -> None:
         self._engine.firing.forget_undo()

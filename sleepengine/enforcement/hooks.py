@@ -134,10 +134,7 @@ class Enforcer:
         self._repair_buffers()
 
     def turn_to(self, watched: WatchList) -> WatchList:
-        """Enforce this list, for the shapes that the parameters have now; returns the one before.
-
-        What was written until now was written on purpose.
-        """
+        """Enforce this list, for the shapes of now; what was written was meant; the one before."""
         before, self._watched = self._watched, watched
         self._store = watched.store
         before.pause()
@@ -162,14 +159,17 @@ class Enforcer:
     def captured(self) -> dict[str, Tensor]:
         """Name -> dense gradient of all backward passes since `arm`, of armed parameters.
 
-        It is what `.grad` would be without masks, before clipping and unscaling. Parameters that
-        no backward reached are absent.
+        It is what `.grad` would be without masks, before clipping; absent where there was none.
         """
         return self._watched.captured()
 
     def disarm(self) -> None:
         """Forget the dense gradients, and the hooks that only they needed."""
         self._watched.disarm()
+
+    def unscale(self, factor: Tensor) -> None:
+        """Multiply the dense gradients that backward passes left since `arm`, each once."""
+        self._watched.unscale(factor)
 
     def hold_step(self, optimizer: Optimizer) -> None:
         """The next step of the optimizer changes nothing; gradients are there again after it.

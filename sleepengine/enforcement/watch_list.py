@@ -172,6 +172,12 @@ class WatchList:
         found = {watched.name: watched.dense_gradient() for watched in self}
         return {name: grad for name, grad in found.items() if grad is not None}
 
+    def unscale(self, factor: Tensor) -> None:
+        """Dense gradients that came by backward passes, times a factor; each once."""
+        if self._armed:
+            for watched in self:
+                watched.unscale(factor)
+
     def disarm(self) -> None:
         """Forget the dense gradients, and the hooks that only they needed."""
         self._armed = False

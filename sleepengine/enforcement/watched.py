@@ -40,6 +40,7 @@ class Watched:
         "_grad_version",
         "_handle",
         "_inactive",
+        "_raw",
         "_saved",
         "awake",
         "frozen",
@@ -62,6 +63,7 @@ class Watched:
         self._grad_version = -1
         self._capturing = False
         self._dense: Tensor | None = None
+        self._raw = False  # whether the dense gradient is as the backward passes left it
         self._inactive: AndMask | None = None
         self._saved: Tensor | None = None
 
@@ -131,6 +133,7 @@ class Watched:
         known = self._grad is not None and self._grad() is grad
         if self._capturing and self._dense is None:
             self._capture(grad)
+            self._raw = False
         if self.trainable is None or (known and not always and grad._version == self._grad_version):
             return
         and_(grad, self.trainable)
@@ -189,6 +192,12 @@ class Watched:
         """The dense gradient since `arm`; None when no backward reached the parameter."""
         return self._dense
 
+    def unscale(self, factor: Tensor) -> None:
+        """The dense gradient times a factor, unless that was done."""
+        if self._dense is not None and self._raw:
+            self._dense.mul_(factor.to(self._dense.device))
+            self._raw = False
+
     def _capture(self, grad: Tensor) -> None:
         """Add this micro-batch's gradient of masked entries to those of earlier ones.
 
@@ -196,8 +205,8 @@ class Watched:
         were cleared, so it is this micro-batch's part alone, and the sum is kept here.
         """
         now = grad.detach().to_dense() if grad.is_sparse else grad.detach()
-        if self._dense is None or not self._continues(grad):
-            self._dense = now.clone()
+        if self._dense is None or not self._raw or not self._continues(grad):
+            self._dense, self._raw = now.clone(), True
             return
         if self.trainable is None:
             self._dense.copy_(now)

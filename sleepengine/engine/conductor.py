@@ -6,11 +6,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from sleepengine.actions.live import Live
 from sleepengine.enforcement.hooks import Callback, Enforcer
 from sleepengine.engine.holders import refuse_others
 from sleepengine.engine.points import KeptTimes, Points
+from sleepengine.engine.scaling import Scaling
 from sleepengine.engine.sentinel import Sentinel
 from sleepengine.firing.agenda import (
     Agenda,
@@ -47,6 +49,8 @@ class Conductor:
         firing.rules = agenda.rules
         self.sentinel = sentinel
         self.points = Points(live, time, kept_times)
+        self.scaling = Scaling(live, enforcer, agenda.rules)
+        self._overflowed = False  # whether the step under way changes nothing: gradients are inf
         self._scope = scope
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
@@ -89,12 +93,20 @@ class Conductor:
         self.points.await_step()
         self._plan()
 
-    def before_step(self) -> None:
-        """Between backward and step: let scorers look, fire the rules that act there."""
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Between backward and step: let scorers look, fire the rules that act there.
+
+        The steps of the first optimizer count.
+        """
         self.firing.forget_undo()
+        self.scaling.unscale()
+        if optimizer is not self.live.optimizers[0]:
+            return
+        captured = self.enforcer.captured() or None
+        self._overflowed = captured is not None and not self.scaling.usable(optimizer, captured)
         self.time.between = True
         try:
-            self._act_before_step(self.enforcer.captured() or None)
+            self._act_before_step(None if self._overflowed else captured)
         finally:
             self.time.between = False
 
@@ -107,7 +119,7 @@ class Conductor:
             for rule in self.agenda.waiting
             # "0it" is before the first step: what waits for its gradients acts as soon as they are
             # there, not after the step.
-            if rule.at == "before_step"
+            if (rule.at == "before_step" and not (self._overflowed and reads_gradients(rule)))
             or (rule in self._at_start and not self._stepped and self._can_read(rule, captured))
         ]
         if not early:
@@ -130,6 +142,7 @@ class Conductor:
         self.time.iteration += 1
         self._since_step += 1
         captured = (self.enforcer.captured() or None) if stepped else None
+        captured = None if self._overflowed else captured
         if stepped:
             self.firing.gatherer.stop()
         in_loop, self.points.in_loop = self.points.in_loop, True
@@ -162,6 +175,7 @@ class Conductor:
     def fire(self, rules: Sequence[Rule]) -> Changes:
         """Fire these rules now, whatever their triggers say."""
         self.points.before_call()
+        self.scaling.unscale()
         changes = self.firing.fire(rules, self.enforcer.captured() or None)
         self.points.after_call(rules)
         return changes

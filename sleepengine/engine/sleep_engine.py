@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from sleepengine.actions.action import Action
-from sleepengine.actions.live import Initialiser, Live, Stateful
+from sleepengine.actions.live import Initialiser, Stateful
 from sleepengine.attachment.plain_loop import Driver, PlainLoop
 from sleepengine.calls import states
 from sleepengine.calls.compact_calls import CompactCalls, compaction_of
 from sleepengine.enforcement.hooks import Enforcer
 from sleepengine.engine import arguments, node_setup, setup, state
 from sleepengine.engine.conductor import Conductor
+from sleepengine.engine.scaling import grad_scaler
 from sleepengine.engine.sentinel import Sentinel
 from sleepengine.errors import SetupError
 from sleepengine.firing.agenda import Agenda
@@ -43,16 +45,15 @@ class SleepEngine(CompactCalls):
         rules: what happens when; may be empty (direct calls still work).
         params: names or patterns of the parameters in scope; None = `weight` of linear,
             convolution and attention layers, at least 2-D, trainable.
-        scheduler: the LR scheduler(s), when a rule rewinds them.
-        sampler: the data sampler(s), when a rule rewinds the data order.
+        scheduler, sampler: LR scheduler(s) and data sampler(s), when a rule rewinds them.
+        scaler: the loop's GradScaler, if it has one: scorers read unscaled gradients.
         data, loss_fn: batches and loss for rules with `batches=`; `loss_fn(output, target)`, or
             `BatchLoss(f)` with `f(model, batch)`.
         seed: of random scores and fresh draws; the global random state is never touched.
         keep: more points to keep than the rules ask for, such as ("500it",).
         initialisers: pattern -> function that draws a tensor in place, for layers without
             `reset_parameters`.
-        memory: "fast" keeps expanded masks and dense parked values; "lean" keeps bits and
-            packed values.
+        memory: "fast" (expanded masks, dense parked values) or "lean" (bits, packed values).
         park_on: device of parked values: None (the parameter's) or "cpu".
         park_state: what of the optimizer state is parked: "auto" (what the rules ask for, at least
             second moments), "none", "second" or "all".
@@ -88,6 +89,7 @@ class SleepEngine(CompactCalls):
         params: str | Sequence[str] | None = None,
         scheduler: Stateful | Sequence[Stateful] | None = None,
         sampler: Stateful | Sequence[Stateful] | None = None,
+        scaler: GradScaler | None = None,
         data: Iterable[Any] | None = None,
         loss_fn: Criterion | BatchLoss | None = None,
         seed: int = 0,
@@ -105,7 +107,7 @@ class SleepEngine(CompactCalls):
     ) -> None:
         self.model = model
         self.rules = arguments.named(rules)
-        self.live: Live = setup.live_things(
+        self.live = live = setup.live_things(
             model,
             arguments.as_tuple(optimizer, Optimizer),
             arguments.as_tuple(scheduler, object),
@@ -115,28 +117,26 @@ class SleepEngine(CompactCalls):
             self.rules,
             seed,
         )
-        self.live.nodes = node_setup.node_masks(self.live, nodes, example_inputs, self.rules)
+        live.nodes = node_setup.node_masks(live, nodes, example_inputs, self.rules)
         self.scope = setup.scope(model, params)
-        self.time = Timekeeper()
-        self.enforcer = Enforcer(
-            self.live.store, self.live.state, lean=memory == "lean", buffers=self.live.held
-        )
-        self.journal = Journal({n: p.shape for n, p in self.live.params.items()}, keep=keep_records)
-        gatherer = Gatherer(self.live, data, loss_fn, model)
-        setup.check(self.live, self.rules, self.scope, self._names, gatherer)
+        self.time, live.scaler = Timekeeper(), grad_scaler(scaler)
+        self.enforcer = Enforcer(live.store, live.state, lean=memory == "lean", buffers=live.held)
+        self.journal = Journal({n: p.shape for n, p in live.params.items()}, keep=keep_records)
+        gatherer = Gatherer(live, data, loss_fn, model)
+        setup.check(live, self.rules, self.scope, self._names, gatherer)
         kept = (self.journal, self._names, self.scope, undo)
-        self.firing = WholeFiring(self.live, self.enforcer, self.time, gatherer, *kept)
+        self.firing = WholeFiring(live, self.enforcer, self.time, gatherer, *kept)
         self.conductor = Conductor(
-            self.live,
+            live,
             self.enforcer,
             self.time,
             Agenda(self.rules, self.time),
             self.firing,
-            Sentinel(self.live, self.enforcer, check_every),
+            Sentinel(live, self.enforcer, check_every),
             setup.kept_times(self.rules, keep),
-            node_setup.armed(self.live, self.rules, self.scope),
+            node_setup.armed(live, self.rules, self.scope),
         )
-        self.compaction = compaction_of(model, self.live, self.enforcer, example_inputs, compact)
+        self.compaction = compaction_of(model, live, self.enforcer, example_inputs, compact)
         self._driver: Driver | None = None
 
     def _names(self, rule: Rule) -> tuple[str, ...]:
