@@ -188,6 +188,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "sleepengine.nodes.units": ("Nodes",),
     "sleepengine.rules.rule": ("Rule", "Who"),
     "sleepengine.structure.awake_network": ("AwakeNetwork",),
+    "sleepengine.structure.node_facts": ("NodeFacts", "node_facts"),
     "sleepengine.structure.graphs": (
         "from_networkx",
         "read_graphml",

@@ -2,6 +2,7 @@
 
 from sleepengine.structure.awake_network import AwakeNetwork
 from sleepengine.structure.lives import Lives
+from sleepengine.structure.node_facts import NodeFacts, node_facts
 from sleepengine.structure.wiring import Wiring
 
-__all__ = ["AwakeNetwork", "Lives", "Wiring"]
+__all__ = ["AwakeNetwork", "Lives", "NodeFacts", "Wiring", "node_facts"]

@@ -32,9 +32,10 @@ def dormancy(live: Live, group: NodeGroup, batches: Iterable[Any]) -> Tensor:
     try:
         with live.whole():
             seen = gather(live.model, params, InputMagnitude(), batches)
+            shapes = {name: parameter.shape for name, parameter in params.items()}
     except ValueError as fault:
         raise SetupError(f"dormancy of {group.name!r}: {fault}") from fault
-    found = [seen[one.param].expand(params[one.param].shape) for one in slices]
+    found = [seen[one.param].expand(shapes[one.param]) for one in slices]
     lines = gathered(slices, found, group.size)
     used = torch.stack([line.double().mean() for line in lines]).cpu()
     mean = used.mean()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sleepengine.report.headline import headline
+from sleepengine.report.mask_charts import mask_curves, mask_results
 from sleepengine.report.mask_results import story_of
 from sleepengine.report.page import render_page
+from sleepengine.report.records import CurvePoint
 from sleepengine.report.run_data import RunData
 from sleepengine.report.tables import result_cells
 from sleepengine.report.terminal import show_table
@@ -112,7 +115,7 @@ def tasks(tmp_path: Path) -> RunData:
 def test_every_mask_on_every_task(masks):
     assert result_cells(masks) == (
         ("mask", "weights left", "on label", "on odd", "shared"),
-        ("none", "100%", "90.0", "95.0", "–"),
+        ("no mask", "100%", "90.0", "95.0", "–"),
         ("label", "50.0%", "80.0", "20.0", "25.0"),
         ("without label", "50.0%", "10.0", "60.0", "–"),
     )
@@ -150,9 +153,40 @@ def test_pages_and_the_terminal_tell_the_story(name, request):
     story = story_of(run)
     page = render_page(run)
     assert story.over in page
-    assert page.count("<svg") == (1 if story.by_level else 0)
+    assert page.count("<svg") == (0 if name == "masks" else 1)  # no curves, no layers here
     assert headline(run)[-1].replace(" ± ", "\u00a0±\u00a0") in page or "Student" in page
     assert show_table(run).notes == (story.caption,)
+
+
+def test_layers_that_tasks_share(masks):
+    layers = {"fc1": 0.5, "fc2": 0.25}
+    results = [replace(r, shared_layers=layers) if r.arm == "label" else r for r in masks.results]
+    (chart,) = mask_results(replace(masks, results=tuple(results)))
+    assert chart.alt == "Weights shared with another task. label: fc1 50.0%, fc2 25.0%."
+
+
+def test_then_and_now_in_one_chart(tasks):
+    (chart,) = mask_results(tasks)
+    assert "finetune: task 1 100% then, 60.0% now, task 2 95.0% then, 95.0% now." in chart.alt
+
+
+def curve(arm: str, level: int, step: int, accuracy: float, awake: float) -> CurvePoint:
+    return CurvePoint(arm, 0, level, step, 0.0, 1.0, 1.0, accuracy, awake, {"fc1.weight": awake})
+
+
+def test_how_masks_and_tasks_were_learned(masks, scores, tasks):
+    points = (curve("network", 0, 5, 0.5, 1.0), curve("label", 0, 5, 0.8, 0.5))
+    accuracy, awake = mask_curves(replace(masks, curves=points))
+    assert accuracy.alt.endswith("At the end: network 50.0%, label 80.0%.")
+    assert awake.alt.endswith("At the end: label 50.0%.")
+    (levels,) = mask_curves(replace(scores, curves=(curve("supermask", 0, 5, 0.8, 0.75),)))
+    assert "supermask" in levels.alt
+    points = tuple(curve("packnet", k, s, 0.6 + 0.1 * k, 0.5) for k in (0, 1) for s in (5, 10))
+    accuracy, _ = mask_curves(replace(tasks, curves=points))
+    assert accuracy.alt.endswith("At the end: packnet 70.0%.")
+    axes = accuracy.figure.axes[0]
+    joined = next(line for line in axes.lines if len(line.get_xdata()) > 2)
+    assert [float(x) for x in joined.get_xdata()] == [5, 10, 10, 15, 20]
 
 
 @pytest.mark.parametrize("experiment", ["mask_training", "supermask", "task_masks"])
