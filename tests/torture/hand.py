@@ -6,6 +6,7 @@ weight and one through its node, and a kind holds where either is set.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -224,13 +225,16 @@ class Hand:
                 "group": {k: v for k, v in group.items() if k != "params"},
                 "scheduler": self.scheduler.state_dict(),
                 "own": (self.masks, self.values, self.kept),
+                "grads": {n: p.grad for n, p in self.params.items()},
             }
         )
 
     @torch.no_grad()
-    def go_back(self, before: dict[str, Any]) -> None:
-        """Make everything what it was; gradients stay, masked."""
+    def go_back(self, before: dict[str, Any], gradients: Collection[str] = ()) -> None:
+        """Make everything what it was; other gradients than those named stay, masked."""
         before = copied(before)
+        for name in gradients:
+            self.params[name].grad = before["grads"][name]
         for name, param in self.params.items():
             param.copy_(before["params"][name])
             self.optimizer.state.pop(param, None)

@@ -9,6 +9,7 @@ from .pair import Pair
 
 
 def backward(pair: Pair, seed: int) -> None:
+    pair.written = True
     for model, _, _ in pair.runs():
         pair.network.loss(model, seed).backward()
     pair.hand.mask_gradients()
@@ -33,6 +34,7 @@ def clip(pair: Pair, seed: int) -> None:
 
 
 def zero_grad(pair: Pair, seed: int) -> None:
+    pair.written = True
     for _, optimizer, _ in pair.runs():
         optimizer.zero_grad(set_to_none=seed % 2 == 0)
 

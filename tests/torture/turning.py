@@ -10,7 +10,7 @@ from schedules import once
 from sleepengine import Reset, Rewind, Rule, SetupError, Who, by, where
 
 from .masks import Waking, copied
-from .networks import NODES
+from .networks import DIMS, NODES
 from .pair import Pair
 
 WAKINGS = [
@@ -23,6 +23,7 @@ WAKINGS = [
 def transaction(pair: Pair) -> None:
     pair.before = pair.hand.remember()
     pair.last = copied(pair.hand.masks)
+    pair.written, pair.resized = False, bool(pair.engine.compacted)
 
 
 def part(pair: Pair, seed: int) -> tuple[str, Tensor]:
@@ -91,6 +92,12 @@ def rewind(pair: Pair, seed: int) -> None:
     pair.hand.rewind()
 
 
+def restored(pair: Pair) -> list[str]:
+    """Pending gradients that an undo brings back: those that nobody has written or resized."""
+    resized = DIMS if pair.resized else {}
+    return [] if pair.written else [name for name in pair.hand.params if name not in resized]
+
+
 def undo(pair: Pair, seed: int) -> None:
     now = copied(pair.hand.masks)
     if pair.last is None:
@@ -100,7 +107,7 @@ def undo(pair: Pair, seed: int) -> None:
     exact = pair.engine.undo()
     assert exact is (pair.before is not None)
     if pair.before is not None:
-        pair.hand.go_back(pair.before)
+        pair.hand.go_back(pair.before, restored(pair))
     else:
         pair.hand.turn(copied(pair.last), Waking())
     pair.before, pair.last = None, now  # an undo can be taken back, as masks
