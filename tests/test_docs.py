@@ -85,6 +85,28 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_readme_names_every_recipe_and_every_configuration():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", text))
+    assert set(se.recipes.__all__) - named == set()
+    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} - named == set()
+
+
+def test_the_readme_leads_to_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages - set(LINK.findall(text)) == {"docs/optimizers.template.md"}
+
+
+def test_contributing_knows_where_things_are():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    inside = ROOT / "sleepengine"
+    places = {path.parent.name for path in inside.glob("*/__init__.py")}
+    assert {place for place in places if f"{place}/" not in text} == set()
+    for named in re.findall(r"`((?:sleepengine|saliency|schedules|configs)/[\w/.]*)`", text):
+        assert (ROOT / named).exists(), named
+
+
 def test_pages_are_found():
     assert len(blocks("python")) > 20
 
