@@ -31,6 +31,8 @@ MAGIC = b"\x89sleep\r\n"
 FORMAT = 1
 MAX_JSON = 64 * 1024 * 1024
 
+_NEWER = "; a newer sleepengine wrote this file"
+
 _HEAD = struct.Struct("<8sIQQ")
 _DIGEST = 32
 
@@ -87,7 +89,8 @@ def read(path: str | os.PathLike[str], *, kind: str, version: int = 1) -> Any:
     if contents.kind != kind:
         _refuse(path, f"holds {contents.kind!r}, expected {kind!r}")
     if contents.version != version:
-        _refuse(path, f"{kind!r} in version {contents.version}, expected version {version}")
+        newer = _NEWER if contents.version > version else ""
+        _refuse(path, f"{kind!r} in version {contents.version}, expected version {version}{newer}")
     return contents.state
 
 
@@ -130,7 +133,8 @@ def _parts(path: str | os.PathLike[str]) -> tuple[bytes, bytes, bytes, bytes]:
                 _refuse(path, "damaged: cut short inside the header")
             _, form, text_length, body_length = _HEAD.unpack(head)
             if form != FORMAT:
-                _refuse(path, f"format version {form} is not known here, only {FORMAT}")
+                newer = _NEWER if form > FORMAT else ""
+                _refuse(path, f"format version {form} is not known here, only {FORMAT}{newer}")
             size = os.fstat(file.fileno()).st_size
             wanted = _HEAD.size + _DIGEST + text_length + body_length
             if size != wanted:

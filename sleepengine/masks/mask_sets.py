@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, final
@@ -16,6 +17,7 @@ from sleepengine.masks.snapshots import MaskSnapshot, iou
 from sleepengine.masks.store import MaskStore
 
 _FORMAT = 1
+_MOST_ENTRIES = 2**48  # far beyond any tensor, and no size overflows
 
 
 @final
@@ -206,6 +208,7 @@ def _are_shapes(shapes: object) -> bool:
     return isinstance(shapes, Mapping) and all(
         isinstance(name, str)
         and isinstance(shape, list)
-        and all(type(size) is int and size >= 0 for size in shape)
+        and all(type(size) is int and 0 <= size < _MOST_ENTRIES for size in shape)
+        and math.prod(shape) < _MOST_ENTRIES
         for name, shape in shapes.items()
     )

@@ -101,7 +101,10 @@ class RunFolder:
         except ValueError as fault:
             raise FileError(f"{folder / META} is damaged: {fault}") from fault
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise FileError(f"{folder / META} has another format than {FORMAT}")
+            raise FileError(
+                f"{folder / META} has another format than {FORMAT}; a newer sleepengine may have "
+                "written it"
+            )
         if meta.pop("sha256", None) != json_text.digest(meta):
             raise FileError(f"{folder / META} is damaged: its sha256 is not that of its contents")
         return cls(folder, meta)
@@ -147,7 +150,8 @@ class RunFolder:
         """Name -> bytes and sha256 of the configuration, the lines and the masks."""
         paths = [self.path / CONFIG, *(self.path / kind.value for kind in Lines)]
         paths += sorted((self.path / "masks").glob("*.masks"))
-        return {path.relative_to(self.path).as_posix(): _sum(path) for path in paths}
+        there = (path for path in paths if path.is_file())
+        return {path.relative_to(self.path).as_posix(): _sum(path) for path in there}
 
     def config(self) -> str:
         """The text of the configuration."""
@@ -226,9 +230,10 @@ def _may_be_made(folder: Path) -> bool:
 
 
 def _are_marks(marks: object) -> bool:
+    """A kind of lines that is younger than the checkpoint may be missing."""
     return (
         isinstance(marks, dict)
-        and marks.keys() == {kind.value for kind in Lines}
+        and marks.keys() <= {kind.value for kind in Lines}
         and all(isinstance(mark, dict) for mark in marks.values())
         and all(mark.keys() == {"count", "sha256"} for mark in marks.values())
         and all(type(mark["count"]) is int and mark["count"] >= 0 for mark in marks.values())

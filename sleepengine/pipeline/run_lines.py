@@ -23,6 +23,9 @@ class Lines(Enum):
     NODES = "nodes.jsonl"
 
 
+_NONE: Mapping[str, Any] = {"count": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
 @final
 class LineFiles:
     """These files of one run folder. A last line that a crash cut short does not count."""
@@ -83,7 +86,7 @@ class LineFiles:
             FileError: one has fewer lines, or others.
         """
         for kind in Lines:
-            mark, lines = marks[kind.value], self._whole(kind)
+            mark, lines = marks.get(kind.value, _NONE), self._whole(kind)
             path, wanted = self._folder / kind.value, mark["count"]
             if len(lines) < wanted:
                 raise FileError(
@@ -98,7 +101,7 @@ class LineFiles:
     def cut(self, counts: Mapping[str, int]) -> None:
         """Leave so many lines of each file."""
         for kind in Lines:
-            atomic.write(self._folder / kind.value, self._whole(kind)[: counts[kind.value]])
+            atomic.write(self._folder / kind.value, self._whole(kind)[: counts.get(kind.value, 0)])
 
     def sync(self) -> None:
         """Bring every line to the disk."""
@@ -117,6 +120,8 @@ class LineFiles:
         """The lines with their newlines."""
         try:
             raw = (self._folder / kind.value).read_bytes()
+        except FileNotFoundError:  # a kind that is younger than the run
+            return []
         except OSError as fault:
             raise FileError(
                 f"{self._folder / kind.value}: cannot be read: {fault.strerror}"

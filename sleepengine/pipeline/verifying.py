@@ -17,6 +17,8 @@ from sleepengine.pipeline.mask_files import load_masks
 from sleepengine.pipeline.parts import Given, Parts
 from sleepengine.pipeline.run_folder import CONFIG, META, PARTS, Lines, RunFolder
 from sleepengine.pipeline.running import checked
+from sleepengine.pipeline.training import random_state
+from sleepengine.pipeline.training.network import Network
 from sleepengine.pipeline.verifying_lines import Row, fits_journal, fits_results
 
 FINISHED = "finished"
@@ -168,10 +170,11 @@ def _resumable(
         checkpoint.check_fits(state, network, run.checkpoint)
 
     yield _tried(name, "a run can go on: names, shapes, counts, zeros against masks", goes_on)
-    yield _tried(name, "the journal against the masks", lambda: _journals(state, network))
+    with random_state.kept():
+        yield _tried(name, "the journal against the masks", lambda: _journals(state, network))
 
 
-def _journals(state: Mapping[str, Any], network: Any) -> None:
+def _journals(state: Mapping[str, Any], network: Network) -> None:
     """The masks that the journal ends with are those of the engine."""
     current = state["current"]
     for saved in (state["ticket"], None if current is None else current["network"]):

@@ -34,6 +34,7 @@ def test_create_writes_the_configuration_byte_for_byte(tmp_path: Path) -> None:
         "curves.jsonl",
         "journal.jsonl",
         "masks",
+        "nodes.jsonl",
         "results.jsonl",
         "run.json",
     ]
@@ -62,7 +63,8 @@ def test_lines_are_appended_and_cut_back_to_the_checkpoint(tmp_path: Path) -> No
     made.append(Lines.RESULTS, {"arm": "ä"})
     with open(made.path / "curves.jsonl", "ab") as file:
         file.write(b'{"st')
-    assert made.counts() == {"results.jsonl": 1, "curves.jsonl": 4, "journal.jsonl": 0}
+    counts = {"results.jsonl": 1, "curves.jsonl": 4, "journal.jsonl": 0, "nodes.jsonl": 0}
+    assert made.counts() == counts
     again = RunFolder.open(made.path)
     saved = again.load_checkpoint()
     assert saved["done"] == 1
@@ -125,3 +127,70 @@ def test_jobs_in_order() -> None:
         ("random_reinit", 0, 1),
         ("random_mask", 0, 1),
     ]
+
+
+def test_a_making_that_was_cut_short_may_be_made_again(tmp_path: Path) -> None:
+    made = RunFolder.create(tmp_path / "run", "name: a\n", META, {"done": 0})
+    (made.path / "run.json").unlink()
+    (made.path / ".run.json.host-1-00000000-00000000.tmp").write_bytes(b"{")
+    again = RunFolder.create(tmp_path / "run", "name: b\n", META, {"done": 0})
+    assert again.config() == "name: b\n"
+    (made.path / "run.json").unlink()
+    made.append(Lines.CURVES, {"step": 1})
+    with pytest.raises(SetupError, match="not an empty folder"):
+        RunFolder.create(tmp_path / "run", "name: c\n", META, {"done": 0})
+
+
+def test_a_folder_with_a_configuration_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("mine")
+    with pytest.raises(SetupError, match="not an empty folder"):
+        RunFolder.create(tmp_path, "name: a", META, {})
+    assert (tmp_path / "config.yaml").read_text() == "mine"
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    with made.held(), pytest.raises(FileError, match="another process is writing this run"):  # noqa: SIM117
+        with RunFolder.open(made.path).held():
+            pass
+    with RunFolder.open(made.path).held():
+        pass
+
+
+def test_lines_that_were_changed_after_the_checkpoint_was_made(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    made.append(Lines.JOURNAL, {"step": 1})
+    made.save_checkpoint({})
+    (made.path / "journal.jsonl").write_bytes(b'{"step":2}\n')
+    with pytest.raises(FileError, match=r"journal\.jsonl: the first 1 lines were changed"):
+        made.load_checkpoint()
+
+
+def test_a_kind_of_lines_that_is_younger_than_the_checkpoint(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    made.append(Lines.JOURNAL, {"step": 1})
+    made.save_checkpoint({})
+    state = container.read(made.checkpoint, kind="run")
+    del state["lines"]["nodes.jsonl"]
+    container.write(made.checkpoint, state, kind="run")
+    (made.path / "nodes.jsonl").unlink()
+    made.cut_back(made.load_checkpoint())
+    assert made.counts()["journal.jsonl"] == 1
+    assert (made.path / "nodes.jsonl").read_bytes() == b""
+
+
+def test_a_damaged_line_has_a_number(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    made.append(Lines.JOURNAL, {"step": 1})
+    for text, words in (("{", "Expecting"), ("3", "not an object"), ("[" * 99_999, "recursion")):
+        (made.path / "journal.jsonl").write_text(f'{{"step":1}}\n{text}\n')
+        with pytest.raises(FileError, match=f"journal.jsonl:2: damaged: .*{words}"):
+            made.rows(Lines.JOURNAL)
+
+
+def test_a_header_that_was_changed(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    text = (made.path / "run.json").read_text()
+    (made.path / "run.json").write_text(text.replace("running", "finished"))
+    with pytest.raises(FileError, match=r"run\.json is damaged: its sha256"):
+        RunFolder.open(made.path)

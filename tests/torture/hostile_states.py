@@ -131,7 +131,8 @@ def _json(text: bytes, chance: random.Random) -> bytes:
         holder, place = _somewhere(top, chance)
         holder[place] = chance.choice(
             (None, -1, 10**25, 1e300, "x", [], {}, {"tensor": ["0", "float32", [2**62, 4]]},
-             {"tensor": ["0", "complex64", [2**62, 2**62]]}, {"tensor": ["1", "float8_e5m2", [0, 2**63]]},
+             {"tensor": ["0", "complex64", [2**62, 2**62]]},
+             {"tensor": ["1", "float8_e5m2", [0, 2**63]]},
              {"bytes": "===="}, {"int": "0x" + "f" * 9000}, {"dict": [[1, 2], [1, 2]]},
              {"tuple": {}}, {"float": "7ff8000000000000"}, {"counter": [["a", {"dict": []}]]})
         )  # fmt: skip

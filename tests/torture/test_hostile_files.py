@@ -35,7 +35,7 @@ SHARDS = 4
 RICH = CONFIGS["train"].replace("seeds: [0, 1]", "engine: {keep: [3it]}")
 
 
-class Stop(Exception):
+class Stop(Exception):  # noqa: N818
     """The run is cut off here."""
 
 
