@@ -60,9 +60,6 @@ class Lines(Cut):
         """The part that remains, in memory of its own."""
         if full.is_sparse:
             return self._take_sparse(full)
-        if self._kernels and full.is_contiguous():
-            lines = full.view(-1, self._kernels)
-            return lines.index_select(0, self._pairs.to(full.device)).view(self.small)
         part = full
         for dim, index in sorted(self.kept.items()):
             part = part.index_select(dim, index.to(part.device))
@@ -70,30 +67,36 @@ class Lines(Cut):
 
     def put(self, part: Tensor, full: Tensor) -> None:
         """Write the part back into the full tensor, whose other entries stay."""
-        dims = sorted(self.kept)
-        if self._kernels and full.is_contiguous():
-            lines, values = full.view(-1, self._kernels), part.reshape(-1, self._kernels)
-            lines.index_copy_(0, self._pairs.to(full.device), values)
-            return
-        if len(dims) == 1:
-            _write(full, dims[0], self.kept[dims[0]], part)
-            return
-        first, *rest = dims
+        if not full.is_contiguous():
+            self._put_by_lines(part, full)
+        elif max(self.kept) == 0:
+            _put_rows(part.contiguous(), full, self.kept[0])
+        elif max(self.kept) == 1:
+            # Inputs, or both: one copy of all kernels (or of all entries) that remain.
+            inner = max(self.shape[2:].numel(), 1)
+            lines, values = full.view(-1, inner), part.reshape(-1, inner)
+            if inner > 1:
+                _put_rows(values.contiguous(), lines, self._pairs)
+            else:
+                full.view(-1).scatter_(0, self._pairs.to(full.device), part.reshape(-1))
+        else:
+            self._put_by_lines(part, full)
+
+    def _put_by_lines(self, part: Tensor, full: Tensor) -> None:
+        first, *rest = sorted(self.kept)
         index = self.kept[first].to(full.device)
+        if not rest:
+            full.index_copy_(first, index, part)
+            return
         lines = full.index_select(first, index)
         Lines(lines.shape, {d: self.kept[d] for d in rest}).put(part, lines)
         full.index_copy_(first, index, lines)
 
     @cached_property
-    def _kernels(self) -> int:
-        """Entries of one kernel where inputs and outputs of a convolution are cut, else 0."""
-        inner = self.shape[2:].numel() if len(self.shape) > 2 else 1
-        return inner if self.kept.keys() == {0, 1} and inner > 1 else 0
-
-    @cached_property
     def _pairs(self) -> Tensor:
-        """Numbers of the kernels that remain; one copy of each is twice as fast as two of lines."""
-        return (self.kept[0][:, None] * self.shape[1] + self.kept[1]).flatten()
+        """Numbers of what remains in dimensions 0 and 1 together, row by row."""
+        rows = self.kept.get(0, torch.arange(self.shape[0]))
+        return (rows[:, None] * self.shape[1] + self.kept[1]).flatten()
 
     def widen_sparse(self, part: Tensor) -> Tensor:
         """A sparse tensor of the full shape, with nothing stored where entries are cut."""
@@ -159,13 +162,13 @@ class Blocks(Cut):
         full[rows.to(full.device), columns.to(full.device)] = part
 
 
-def _write(full: Tensor, dim: int, index: Tensor, part: Tensor) -> None:
-    index = index.to(full.device)
-    if dim == full.dim() - 1 and dim > 0 and full.dtype.is_floating_point:
-        # Faster than index_copy_ where single entries are written.
-        full.scatter_(dim, index.expand(part.shape), part)
-    else:
-        full.index_copy_(dim, index, part)
+def _put_rows(part: Tensor, full: Tensor, index: Tensor) -> None:
+    """full[index] = part, both contiguous; on a CPU by NumPy, which copies rows as wholes."""
+    if full.device.type != "cpu" or not part.numel():
+        full.index_copy_(0, index.to(full.device), part)
+        return
+    rows, values = full.view(len(full), -1), part.view(len(part), -1)
+    rows.view(torch.uint8).numpy()[index.numpy()] = values.view(torch.uint8).numpy()
 
 
 def _like(part: Tensor, full: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sleepengine.actions.live import Live
 from sleepengine.compaction.blocks import block_cut
 from sleepengine.compaction.cuts import Cut, Lines
-from sleepengine.compaction.refusals import of_group
+from sleepengine.compaction.refusals import computed, of_group
 from sleepengine.compaction.sizes import RefusedError, new_sizes
 from sleepengine.compaction.storage import Place, places
 from sleepengine.masks.choice import Kind
@@ -61,10 +61,10 @@ def plan(live: Live, only: Iterable[str] | None = None, left: Mapping[str, str] 
     asleep = live.nodes.nodes(Kind.ASLEEP)
     wanted = [n for n in asleep if bool(asleep[n].any()) and (only is None or n in set(only))]
     found = Plan(left={name: reason for name, reason in left.items() if name in wanted})
-    held = places(live.model)
+    held, computes = places(live.model), computed(live.model)
     for name in wanted:
         if name not in found.left:
-            reason = of_group(live, live.nodes.groups[name], asleep[name], held)
+            reason = of_group(live, live.nodes.groups[name], asleep[name], held, computes)
             if reason is not None:
                 found.left[name] = reason
     while True:

@@ -51,8 +51,20 @@ def check_model(given: nn.Module, live: Live) -> None:
             )
 
 
+def computed(model: nn.Module) -> dict[str, str]:
+    """Parameter name -> what computes it, or computes something from it: a parametrization."""
+    found: dict[str, str] = {}
+    for name, one in behind_weights(model).items():
+        found[name] = found[one.weight] = one.by
+    return found
+
+
 def of_group(
-    live: Live, group: NodeGroup, asleep: Tensor, held: Mapping[int, list[Place]]
+    live: Live,
+    group: NodeGroup,
+    asleep: Tensor,
+    held: Mapping[int, list[Place]],
+    computes: Mapping[str, str],
 ) -> str | None:
     """Why the sleeping nodes of one group must stay as zeros; None when nothing is known."""
     if bool(asleep.all()):
@@ -64,12 +76,9 @@ def of_group(
         value = getattr(live.model.get_submodule(owner), attribute, None)
         if type(value) is not int or value < 1 or value % group.size:
             return f"counted_by names {path!r}, which is {value!r} and no multiple of {group.size}"
-    behind = behind_weights(live.model)
-    computed = {one.weight: one.by for one in behind.values()}
     for name in group.params:
-        if name in behind or name in computed:
-            by = behind[name].by if name in behind else computed[name]
-            return f"{name!r} belongs to {by}, whose tensors cannot be cut one by one"
+        if name in computes:
+            return f"{name!r} belongs to {computes[name]}, whose tensors cannot be cut one by one"
         if id(live.params[name]) not in held:
             return f"the model holds {name!r} no more"
         reason = _state(live, name)

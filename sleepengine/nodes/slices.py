@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import final
 
 import torch
@@ -57,13 +58,15 @@ class Slice:
             object.__setattr__(self, "index", tuple(tuple(int(k) for k in i) for i in self.index))
 
     def pairs(self, size: int) -> tuple[Tensor, Tensor]:
-        """(node, index) of everything owned, for a group of `size` nodes; both 1-D, by node."""
+        """(node, index) of everything owned, for a group of `size` nodes; both 1-D, by node.
+
+        Nobody writes into them: they are kept.
+        """
         if self.index is not None:
             owners = [i for i, own in enumerate(self.index) for _ in own]
             places = [k for own in self.index for k in own]
             return torch.tensor(owners, dtype=torch.long), torch.tensor(places, dtype=torch.long)
-        nodes = torch.arange(size).repeat_interleave(self.repeat)
-        return nodes, self.start + nodes * self.stride + torch.arange(self.repeat).repeat(size)
+        return _pairs(self.start, self.stride, self.repeat, size)
 
     def length(self, shape: Sequence[int]) -> int:
         """How many indices there are along the dimension of a tensor of that shape."""
@@ -114,6 +117,13 @@ class Slice:
         if len(set(counts)) == 1:
             return own.reshape(size, -1)
         return [part.reshape(-1) for part in own.split(counts)]
+
+
+@lru_cache(maxsize=256)
+def _pairs(start: int, stride: int, repeat: int, size: int) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # plain tensors, whoever asks first
+        nodes = torch.arange(size, device="cpu").repeat_interleave(repeat)
+        return nodes, start + nodes * stride + torch.arange(repeat, device="cpu").repeat(size)
 
 
 def gathered(slices: Sequence[Slice], values: Sequence[Tensor], size: int) -> list[Tensor] | Tensor:
