@@ -47,6 +47,7 @@ class IgniteTrainer:
         self._handles: list[Any] = []
         self._stepped = False
         self._before_us: dict[str, Any] = {}
+        self._published: tuple[int, ...] = ()  # the masks whose shares the state shows
 
     def attach(self) -> None:
         """Add handlers and events; the first rules fire when the trainer starts."""
@@ -171,6 +172,10 @@ class IgniteTrainer:
 
     def _publish(self) -> None:
         state, store, scope = self._trainer.state, self._engine.store, self._engine.scope
+        seen = (id(state), id(store), store.version)
+        if seen == self._published and "sleep_frozen" in vars(state):
+            return
+        self._published = seen
         total = sum(store.numel(name) for name in scope)
         asleep = sum(store.asleep_count(name) for name in scope)
         state.sleep_fraction = asleep / total if total else 0.0

@@ -110,10 +110,7 @@ class Enforcer:
         self._before = self._after = self._begins = None
 
     def sync(self, names: Iterable[str] | None = None) -> None:
-        """Follow the store after `names` (None = all) changed; hooks only where something is idle.
-
-        Newly frozen values are captured as they are in the parameters now. Write values first.
-        """
+        """Follow the store after `names` (None = all) changed; freezing keeps values of now."""
         for name in self._store.names() if names is None else names:
             self._watched.sync(name)
 
@@ -212,6 +209,8 @@ class Enforcer:
         if self._watched:
             self._watched.repair_written(optimizer, self._log)
         self._repair_buffers()
+        if len(args) == 1 and not kwargs:  # optimizer.step(): no closure
+            return self._gradients_made(optimizer, args, kwargs)
         made = partial(self._gradients_made, optimizer)
         return self._closures.postponed(optimizer, args, kwargs, made) or made(args, kwargs)
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from sleepengine.actions.live import Live
 from sleepengine.enforcement.hooks import Callback, Enforcer
-from sleepengine.engine.holders import refuse_others
+from sleepengine.engine.holders import Hold
 from sleepengine.engine.points import KeptTimes, Points
 from sleepengine.engine.scaling import Scaling
 from sleepengine.engine.sentinel import Sentinel
@@ -50,6 +50,7 @@ class Conductor:
         self.sentinel = sentinel
         self.points = Points(live, time, kept_times)
         self.scaling = Scaling(live, enforcer, agenda.rules)
+        self._hold: Hold | None = None
         self._overflowed = False  # whether the step under way changes nothing: gradients are inf
         self._scope = scope
         self._since_step = 0  # ticks since the last optimizer step
@@ -60,7 +61,10 @@ class Conductor:
 
     def take_hold(self, before: Callback, after: Callback, begins: Callback | None = None) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
-        refuse_others(self.live)
+        if self._hold is not None:
+            self._hold.release()
+        names = {n for rule in self.agenda.rules for n in self.firing.scope_of(rule)}
+        self._hold = Hold(self.live, self.agenda.rules, names.union(self.firing.scope))
         self.firing.forget_undo()
         self.live.rest()
         self.enforcer.attach(before, after, begins)
@@ -70,6 +74,8 @@ class Conductor:
         """Remove every hook; optimizer state holds its true values again."""
         self.firing.forget_undo()
         self.firing.gatherer.stop()
+        if self._hold is not None:
+            self._hold.release()
         self.enforcer.detach()
         self.live.state.detach()
         self.points.begin_step()  # nothing else will
@@ -112,7 +118,7 @@ class Conductor:
 
     def _act_before_step(self, captured: Mapping[str, Tensor] | None) -> None:
         if captured is not None:
-            looking = [rule for rule in self.agenda.rules if observes_early(rule)]
+            looking = [rule for rule in self.agenda.observers if observes_early(rule)]
             self.firing.observe([r for r in looking if self.agenda.observed(r, ahead=1)], captured)
         early = [
             rule
@@ -150,7 +156,7 @@ class Conductor:
             self.points.look()
             self.agenda.look()
             self._fire_ready(captured)
-            if stepped:
+            if stepped and self.agenda.observers:
                 # After scoring: a scorer that compares with the last step must not see this twice.
                 self._observe(captured)
         finally:
@@ -164,7 +170,7 @@ class Conductor:
     def _observe(self, captured: Mapping[str, Tensor] | None) -> None:
         seen = [
             rule
-            for rule in self.agenda.rules
+            for rule in self.agenda.observers
             if self.agenda.observed(rule)
             and not observes_early(rule)
             and (captured is not None or not reads_gradients(rule))
@@ -188,7 +194,7 @@ class Conductor:
         self.agenda.happened(events, metrics)
         self.time.events(frozenset())
         self._fire_ready(None)
-        if self._since_step == 0 and not self._backward_began():
+        if self.agenda.watches and self._since_step == 0 and not self._backward_began():
             self._plan()
 
     def end(self) -> None:
@@ -218,6 +224,8 @@ class Conductor:
         self.live.planned(self._armed or bool(watched))
         if self._armed:
             self.enforcer.arm(self._scope)
+        if not self.agenda.watches:
+            return
         self.firing.gatherer.watch([(rule, self.firing.scope_of(rule)) for rule in watched])
         self._seen = {n: (weakref.ref(grad), grad._version) for n, grad in self._gradients()}
 

@@ -58,6 +58,11 @@ class Agenda:
     window: int = 1  # ticks that made the last optimizer step (accumulation); 0 = not known yet
     _next: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Who looks at steps between firings; whether any rule reads the training loop's passes."""
+        self.observers = [rule for rule in self.rules if observes(rule)]
+        self.watches = any(reads_gradients(rule) or reads_passes(rule) for rule in self.rules)
+
     def check(self) -> None:
         """Evaluate every trigger once, so that a literal that cannot be read raises at attach.
 
@@ -132,7 +137,10 @@ class Agenda:
 
     def take(self, rules: Iterable[Rule]) -> list[Rule]:
         """Remove these from `waiting`, in the order of the engine's rules."""
-        taken = [rule for rule in self.rules if rule in list(rules) and rule in self.waiting]
+        wanted = list(rules)
+        if not wanted:
+            return []
+        taken = [rule for rule in self.rules if rule in wanted and rule in self.waiting]
         self.waiting = [rule for rule in self.waiting if rule not in taken]
         return taken
 
@@ -143,10 +151,14 @@ class Agenda:
 
     def wants_gradients(self) -> bool:
         """Whether the coming backward pass must be watched."""
-        return any(reads_gradients(rule) and self._reads_next(rule) for rule in self.rules)
+        return self.watches and any(
+            reads_gradients(rule) and self._reads_next(rule) for rule in self.rules
+        )
 
     def wants_passes(self) -> list[Rule]:
         """The rules for which the coming forward pass must be watched."""
+        if not self.watches:
+            return []
         return [rule for rule in self.rules if reads_passes(rule) and self._reads_next(rule)]
 
     def _reads_next(self, rule: Rule) -> bool:

@@ -55,6 +55,7 @@ class MaskStore:
         self._known = Known(shapes, devices)
         self._planes = Planes()
         self._kept = KeptMasks()
+        self.version = 0  # another number whenever the masks may have changed
 
     def sleep(self, choice: Choice) -> Choice:
         """Put the chosen entries to sleep on the choice's layer; returns those that were awake."""
@@ -176,8 +177,7 @@ class MaskStore:
     def fork(self) -> MaskStore:
         """A store with the same masks that can change apart; the packed bits are shared."""
         other = MaskStore(self._known.shapes, self._known.devices)
-        other._planes = self._planes.copy()
-        other._kept = self._kept.copy()
+        other._planes, other._kept = self._planes.copy(), self._kept.copy()
         return other
 
     def move(self, name: str, device: torch.device | str) -> None:
@@ -226,6 +226,7 @@ class MaskStore:
         for name, device in self._known.devices.items():
             planes.move(name, device)
         self._planes, self._kept = planes, kept
+        self.version += 1
 
     def digest(self) -> str:
         """Sha256 over names, shapes and bits of every layer, whatever their order and device."""
@@ -236,6 +237,7 @@ class MaskStore:
     ) -> Choice:
         """Change the choice's layer; the entries that differ effectively."""
         self._known.check_choice(choice)
+        self.version += 1
         changed: dict[str, Tensor] = {}
         for name in choice:
             bits = choice.bits(name).to(self._known.devices[name])
@@ -246,6 +248,7 @@ class MaskStore:
 
     def _become(self, planes: Planes) -> Changes:
         old, self._planes = self._planes, planes.copy()
+        self.version += 1
         for name in self._planes.names():
             self._planes.move(name, self._known.devices[name])
         return changes_between(old, self._planes, self._known.shapes)
