@@ -14,7 +14,6 @@ from sleepengine.enforcement.watched import Watched
 from sleepengine.errors import SetupError
 from sleepengine.rules.rule import Rule
 
-
 # Two engines that have nothing asleep yet leave no mark on a parameter, and share nothing else.
 # Copies and pickles of a parameter are not in here, and what is gone leaves by itself.
 _HELD = WeakTensorKeyDictionary()

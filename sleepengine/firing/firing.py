@@ -51,6 +51,7 @@ class Firing:
         self.gatherer = gatherer
         self._journal = journal
         self.scope_of = scope_of
+        self.scope = scope
         self._records = Records(live, time, journal, scope)
         self._undoes = undo
         self._pre_image: PreImage | None = None
@@ -119,6 +120,14 @@ class Firing:
         return False
 
     def _put_back(self, image: PreImage) -> None:
+        """Wholly, even if it is interrupted; writing it twice does no harm."""
+        try:
+            self._bring_back(image)
+        except BaseException:
+            self._bring_back(image)
+            raise
+
+    def _bring_back(self, image: PreImage) -> None:
         touched = image.put_back(self._live)
         self._enforcer.sync(touched)
         self._enforcer.accept(touched)

@@ -1,6 +1,7 @@
 """Hooks: where they are, what they repair, and that nothing is left behind."""
 
 import copy
+import gc
 import io
 import pickle
 
@@ -186,6 +187,7 @@ def test_compiled_step_and_model(frozen, net, rig):
     change = engine.freeze if frozen else engine.sleep
     change("weight", HALF)
     kept = net.weight.detach().clone()
+    gc.collect()  # an engine that was not detached may watch all forward passes until it is gone
     model = torch.compile(net, backend="aot_eager")
     step = torch.compile(optimizer.step, backend="aot_eager")
     for seed in range(3):
