@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from saliency.curvature.blocks import at_once
 from saliency.curvature.inverse_fisher import InverseFisher
 from saliency.curvature.inverse_hessian import InverseHessian
 from saliency.curvature.request import positive_int
@@ -58,7 +59,7 @@ class SequentialOBS(InverseScorer):
         view = self.curvature.open(signals.curvature, signals.weights, signals.awake)
         for part, values, asleep in zip(view.parts, view.values, view.asleep, strict=True):
             # A run of blocks at a time stays in cache.
-            run = max(1, (1 << 18) // max(1, part.inverse.shape[1:].numel()))
+            run = at_once(part.inverse)
             out = values.new_empty(values.shape)
             for start in range(0, len(values), run):
                 here = slice(start, start + run)

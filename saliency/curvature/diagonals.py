@@ -24,8 +24,9 @@ class GaussNewtonDiagonal(DiagonalRequest):
 
     Equals the Hessian's diagonal if the outputs are piecewise linear in each weight: layers such
     as Linear, Conv, ReLU and max pooling, and no weight that is used twice on one path. For C
-    outputs, takes C backward passes per batch for Linear layers on vectors, and C per sample for
-    all other parameters.
+    outputs, takes C backward passes over the data: of whole batches for Linear layers on vectors;
+    for all other parameters of as many samples at a time as `rows` says, each with gradients of
+    its own.
 
     Args:
         rows: How many samples at a time, for the others.

@@ -55,11 +55,14 @@ class HessianDiagonal(DiagonalRequest):
         layout = Layout.of(params)
         like = layout.flat(params)
         total = torch.zeros_like(like, dtype=width_dtype(like))
+        seen = 0.0  # share of the samples
         with problem.calm():
             for products, share in hessian_products(problem, params):
                 for start in range(0, layout.size, self.chunk):
                     stop = min(start + self.chunk, layout.size)
                     rows = products(basis(layout.size, start, stop, like))
                     total[start:stop] += rows[:, start:stop].diagonal() * share
-                    problem.report("diagonal of the Hessian", stop, layout.size)
+                    done = round(seen * layout.size + share * stop)
+                    problem.report("diagonal of the Hessian", done, layout.size)
+                seen += share
         return finite(repr(self), layout.named(total))

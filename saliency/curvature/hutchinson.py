@@ -84,15 +84,18 @@ class Hutchinson(DiagonalRequest):
             stop = min(start + self.chunk, self.probes)
             v = torch.stack([_signs(problem.seed, i, params) for i in range(start, stop)])
             hv = torch.zeros_like(v, dtype=mean.dtype)
+            seen = 0.0  # share of the samples
             with problem.calm():
                 for products, share in hessian_products(problem, params):
                     hv += products(v) * share
-            for done, sample in enumerate(hv.mul_(v), start=start + 1):
+                    seen += share
+                    done = round(start + seen * (stop - start))
+                    problem.report("Hutchinson's diagonal", done, self.probes)
+            for count, sample in enumerate(hv.mul_(v), start=start + 1):
                 # Welford's running variance: exact where squares would cancel.
                 before = sample - mean
-                mean += before / done
+                mean += before / count
                 squares += before * (sample - mean)
-            problem.report("Hutchinson's diagonal", stop, self.probes)
         error = (squares / (self.probes - 1) / self.probes).sqrt()
         return Estimate(finite(repr(self), layout.named(mean)), layout.named(error))
 

@@ -97,10 +97,7 @@ class BlockInverse(Inverse):
         for part in parts:
             asleep = ~part.cut(up)
             values = part.cut(weights).to(part.inverse.dtype).masked_fill(asleep, 0)
-            inverse = part.inverse
-            if bool(asleep.any()):
-                inverse = blocks.without(inverse, asleep)
-            self.parts.append(Part(part.layout, inverse))
+            self.parts.append(Part(part.layout, blocks.without(part.inverse, asleep)))
             self.values.append(values)
             self.asleep.append(asleep)
 

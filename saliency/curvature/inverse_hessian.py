@@ -70,6 +70,7 @@ class InverseHessian(InverseRequest):
         self.check(problem.model, params)
         layout = Layout.of(params)
         hessian = self._empty(layout, params)
+        seen = 0.0  # share of the samples
         with problem.calm():
             for products, share in hessian_products(problem, params):
                 for start in range(0, layout.size, self.chunk):
@@ -77,7 +78,9 @@ class InverseHessian(InverseRequest):
                     like = layout.flat(params)
                     rows = products(basis(layout.size, start, stop, like)) * share
                     self._add(layout, hessian, rows, start)
-                    problem.report("inverse Hessian", stop, layout.size)
+                    done = round(seen * layout.size + share * stop)
+                    problem.report("inverse Hessian", done, layout.size)
+                seen += share
         finite(repr(self), hessian)
         inverse = {}
         for name, matrix in hessian.items():

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from saliency.curvature.blocks import at_once
+
 
 def start(count: int, size: int, damping: float, like: Tensor) -> Tensor:
     """The inverse before any vector: `count` blocks I / damping, [count, size, size]."""
@@ -54,5 +56,5 @@ def add_to_matrix(matrix: Tensor, rows: Tensor, total: int) -> None:
 
 def in_runs(blocks: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Views of a few blocks and their rows at a time, small enough to stay in cache."""
-    run = max(1, (1 << 18) // max(1, blocks.shape[1:].numel()))
+    run = at_once(blocks)
     yield from zip(blocks.split(run), rows.split(run), strict=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from saliency.curvature.blocks import at_once
 from saliency.curvature.flat import Layout, readable
 from saliency.curvature.request import positive_int
 
@@ -99,8 +100,7 @@ def inverted(owner: str, matrix: Tensor, damping: float, what: str, remedy: str)
         ValueError: A block is not positive definite; names its smallest eigenvalue, the damping
             that would do, and another `remedy`.
     """
-    run = max(1, (1 << 18) // max(1, matrix.shape[1:].numel()))
-    for some in matrix.split(run):
+    for some in matrix.split(at_once(matrix)):
         factor, failed = torch.linalg.cholesky_ex(some)
         if bool(failed.any()):
             raise ValueError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from sleepengine.firing.restored import data_order, model_state, other_random_st
 from sleepengine.names import canonical
 from sleepengine.rules.rule import Rule
 
+_LOG = logging.getLogger(__name__)
 Criterion = Callable[[Any, Any], Tensor]
 
 # What a scorer reads of batches of its own -> whether that takes a loss.
@@ -123,6 +127,7 @@ class Probe:
                 loss=None if isinstance(loss, BatchLoss) else loss,
                 batch_loss=loss.function if isinstance(loss, BatchLoss) else None,
                 seed=_seed(self._live.seed, step),
+                progress=_Told(),
             )
             return {canonical(raw): value for raw, value in request(problem).items()}
 
@@ -193,6 +198,18 @@ class Probe:
                 yield
             finally:
                 _write(params, before)
+
+
+class _Told:
+    """Long work says how far it is, at most once a second, to the log of this module (INFO)."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if time.monotonic() - self._last >= 1:
+            self._last = time.monotonic()
+            _LOG.info("%s: %d%s", what, done, f" of {total}" if total else "")
 
 
 def _seed(seed: int, step: int) -> int:

@@ -1,5 +1,7 @@
 """Curvature that cannot be had of a rule's parameters is told before training."""
 
+import logging
+
 import pytest
 import torch
 from torch import nn
@@ -53,3 +55,15 @@ def test_the_rows_of_woodbury_are_checked_too(net):
     weights = {n: p for n, p in model.named_parameters() if n.endswith("weight")}
     with pytest.raises(ValueError, match="count=2 or less fits"):
         Woodbury(count=3, memory=4 * 48 * 2).check(model, weights)
+
+
+def test_long_work_tells_the_log(net, batch, caplog):
+    model, data = net(), [batch(0), batch(1)]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    rule = Rule(once("0it"), Who(OBD(), amount=to(0.5), batches=2), Sleep())
+    engine = SleepEngine(model, optimizer, [rule], data=data, loss_fn=nn.MSELoss())
+    with caplog.at_level(logging.INFO, logger="sleepengine"), engine.attach(total_steps=2):
+        nn.MSELoss()(model(data[0][0]), data[0][1]).backward()
+        optimizer.step()
+    assert engine.fraction() == 0.5
+    assert "diagonal of the Hessian: 24 of 48" in caplog.text
