@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sleepengine.errors import SetupError
 from sleepengine.pipeline.mask_files import load_masks
 from sleepengine.report.columns import MOST_DOTS, Block, Drawing, drawing_of
 from sleepengine.report.mask_pictures import told_files
 from sleepengine.report.plots import COLOURS, INK, MUTED, Pen, Plot, draw
+from sleepengine.report.records import GroupsLine
 from sleepengine.report.run_data import RunData
 from sleepengine.report.words import plain, short
+from sleepengine.structure.awake_network import AwakeNetwork
 
 MOST_COLUMNS = 12
 MOST_LINES = 5000
@@ -31,6 +34,23 @@ def network_charts(run: RunData) -> tuple[Plot, ...]:
     if not 1 < drawing.columns <= MOST_COLUMNS:
         return ()
     return (network_chart(drawing, f"Seed {files[-1].seed}, at the end."),)
+
+
+def draw_network(network: AwakeNetwork, step: int | None = None) -> Plot:
+    """The awake network of an engine, now or after a step that its journal knows.
+
+    The plot has `save_svg(path)` and `save_png(path)`.
+
+    Raises:
+        SetupError: the step is forgotten, there is nothing to draw, or matplotlib is missing.
+    """
+    wiring = network.wiring
+    groups = GroupsLine("", 0, 0, 0, tuple(wiring.groups.values()), wiring.params, wiring.depthwise)
+    if not wiring.params:
+        raise SetupError("no weight of the model is an edge, so there is nothing to draw")
+    return network_chart(
+        drawing_of(network.store(step), groups), "Now." if step is None else f"At step {step}."
+    )
 
 
 def network_chart(drawing: Drawing, whose: str) -> Plot:

@@ -7,7 +7,9 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from torch import nn
 
+from sleepengine import AwakeNetwork, SleepEngine
 from sleepengine.errors import FileError
 from sleepengine.files import container
 from sleepengine.masks.choice import Choice, Layer
@@ -16,6 +18,7 @@ from sleepengine.nodes.group import NodeGroup
 from sleepengine.nodes.node_masks import NodeMasks
 from sleepengine.nodes.slices import Slice
 from sleepengine.pipeline.mask_files import load_masks
+from sleepengine.report import draw_network
 from sleepengine.report.columns import drawing_of
 from sleepengine.report.matrices import matrices
 from sleepengine.report.network_chart import network_charts
@@ -191,3 +194,24 @@ def test_damaged_lines_of_nodes(make_train):
     write_nodes(path, [line])
     with pytest.raises(FileError, match=r"nodes\.jsonl:1: .*at least one node"):
         RunData.load(path)
+
+
+def test_the_network_of_an_engine_at_any_step():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    engine = SleepEngine(net, torch.optim.SGD(net.parameters(), 0.1), nodes=[], seed=0)
+    network = AwakeNetwork(engine)
+    with engine.attach():
+        engine.sleep_weights("0", (0, 0))
+        net(torch.ones(1, 2)).sum().backward()
+        engine.live.optimizers[0].step()
+        engine.sleep_weights("0", (1, 0))
+    before, now = draw_network(network, 0), draw_network(network)
+    assert (before.caption[:9], now.caption[:4]) == ("At step 0", "Now.")
+    assert before.alt == now.alt  # no node sleeps
+    lines = [len(plot.figure.axes[0].lines) for plot in (before, now)]
+    assert lines == [2 + 3, 2 + 3]  # one path for each vertex that is read
+    drawn = [
+        sum(len(line.get_xdata()) // 3 for line in plot.figure.axes[0].lines)
+        for plot in (before, now)
+    ]
+    assert drawn == [5 + 3, 4 + 3]
