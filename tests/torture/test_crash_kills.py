@@ -110,7 +110,7 @@ def killed(case: Case, place: Path, chance: random.Random, took: float) -> Count
     while True:
         phases.reset()
         # Longer and longer, lest a run never gets from one checkpoint to the next.
-        left = chance.uniform(0.0, took * 1.2 ** max(0, kills.total() - 20))
+        left = chance.uniform(0.0, 0.5 * took * 1.2 ** max(0, kills.total() - 20))
         early = chance.random() < 0.1
         pid, began = child(work, place / "errors"), 0.0
         while (status := ended(pid)) is None:

@@ -87,7 +87,7 @@ def test_a_forged_network_is_loaded_whole_or_not_at_all(
     good, chance = saved["current"]["network"], random.Random(shard)
     network.load_state_dict(good)
     before, refused = as_loaded(network), 0
-    for number in range(scaled(120, 20_000) // SHARDS):
+    for number in range(scaled(120, 5_000) // SHARDS):
         bad = mutated(good, chance)
         try:
             network.load_state_dict(bad)
@@ -110,7 +110,7 @@ def test_a_forged_engine_is_loaded_whole_or_not_at_all(
     good, chance = saved["current"]["network"], random.Random(f"engine {shard}")
     network.load_state_dict(good)
     before = as_loaded(network)
-    for number in range(scaled(120, 20_000) // SHARDS):
+    for number in range(scaled(120, 5_000) // SHARDS):
         bad = mutated(good["engine"], chance)
         try:
             network.engine.load_state_dict(bad)
@@ -127,7 +127,7 @@ def test_a_forged_checkpoint_file_names_itself(
 ) -> None:
     chance, path = random.Random(f"file {shard}"), tmp_path / "checkpoint.run"
     raw = (folder / "checkpoint.run").read_bytes()
-    for number in range(scaled(120, 20_000) // SHARDS):
+    for number in range(scaled(120, 5_000) // SHARDS):
         if number % 2:
             path.write_bytes(forged(raw, chance))
         else:
@@ -176,7 +176,7 @@ def test_forged_masks_are_refused_by_place(kind: str, shard: int, tmp_path: Path
         save_masks(path, sets)
     raw, state = path.read_bytes(), container.read(path, kind=kind)
     read = load_store if kind == "masks" else load_masks
-    for number in range(scaled(80, 20_000) // SHARDS):
+    for number in range(scaled(80, 5_000) // SHARDS):
         if number % 2:
             path.write_bytes(forged(raw, chance))
         else:

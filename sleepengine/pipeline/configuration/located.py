@@ -9,7 +9,6 @@ from typing import Any, final
 from sleepengine.errors import ConfigError
 from sleepengine.files.yaml_document import Document, KeyPath
 
-
 MOST_MISTAKES = 100
 
 

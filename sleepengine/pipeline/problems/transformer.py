@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from sleepengine.errors import SetupError
 
-
 MOST_BLOCKS = 1000
 
 
