@@ -42,8 +42,9 @@ VERDICTS: Mapping[type[Optimizer], Verdict] = {
     optim.RMSprop: _EXACT,
     optim.Rprop: _EXACT,
     optim.SparseAdam: _EXACT,
-    optim.Adafactor: _EXACT,
-    optim.LBFGS: Verdict(asleep=True, frozen=False),  # its directions turn -0.0 into +0.0
+    # Both compute with norms of whole tensors: one gradient that is NaN makes every update NaN.
+    optim.Adafactor: Verdict(asleep=False, frozen=False),
+    optim.LBFGS: Verdict(asleep=False, frozen=False),
     optim.ASGD: Verdict(asleep=True, frozen=False),  # decays by lambd even with weight_decay=0
     optim.Muon: Verdict(asleep=False, frozen=False),  # an update mixes all entries of a matrix
 }

@@ -59,8 +59,8 @@ def start(kind: type[Optimizer]) -> dict[str, Parameter]:
 
 
 def masks(param: Tensor) -> tuple[Tensor, Tensor]:
-    index = torch.arange(param.numel()).view(param.shape)
-    return index % 3 == 1, index % 3 == 0  # asleep, frozen
+    index = (torch.arange(param.numel()) ** 2 % 29 + 1).view(param.shape)  # a regular pattern
+    return index % 3 == 1, index % 3 == 0  # could be one that mixing rows and columns keeps
 
 
 def step(optimizer: Optimizer, params: dict[str, Parameter], seed: int, hand: bool) -> None:

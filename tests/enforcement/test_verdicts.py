@@ -28,7 +28,7 @@ class Custom(optim.SGD):
         (optim.ASGD([W], lambd=1.0, lr=2.0), True, True),
         (optim.Rprop([W]), False, False),
         (optim.Muon([W], weight_decay=0.0), True, True),
-        (optim.LBFGS([W]), False, True),
+        (optim.LBFGS([W]), True, True),
         (Custom([W]), True, True),
     ],
 )

@@ -65,6 +65,7 @@ class Network:
     dtype: torch.dtype
     inputs: int = 3
     outputs: int = 2
+    factor: float = 1.0  # of the loss
 
     def build(self, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -91,4 +92,4 @@ class Network:
         generator = torch.Generator().manual_seed(seed + 1)
         outputs: Tensor = model(self.batch(seed))
         wanted = torch.randn(outputs.shape, generator=generator).to(self.dtype)
-        return ((outputs - wanted) ** 2).sum()
+        return ((outputs - wanted) ** 2).sum() * self.factor
