@@ -1,4 +1,4 @@
-"""Every file in configs/ runs to its end in a short form: each rule acts, all networks are scored."""
+"""Every file in configs/ runs to its end in a short form: rules act, all networks are scored."""
 
 from __future__ import annotations
 
