@@ -45,7 +45,7 @@ class PlainLoop:
         """Check, hook the optimizers, fire what is due before the first step."""
         self._engine.conductor.agenda.check()
         for rule in self._engine.rules:
-            if rule.when.events:
+            if rule.when.events and _waits_for_ignite(rule):
                 raise SetupError(
                     f"rule {rule.name!r}: {rule.when!r} waits for an Ignite event, but no trainer "
                     "was given: attach(trainer)"
@@ -73,7 +73,9 @@ class PlainLoop:
         """Whether the rule could not fire at attach, nor when a metric is told."""
         if reads_gradients(rule):
             return True
-        return not rule.when.metrics and not rule.when(self._engine.time.clock(rule.name))
+        return not rule.when.metrics | rule.when.events and not rule.when(
+            self._engine.time.clock(rule.name)
+        )
 
     def _begins(self, optimizer: Optimizer) -> None:
         if optimizer is self._engine.live.optimizers[0]:
@@ -87,3 +89,9 @@ class PlainLoop:
         self._engine.firing.forget_undo()
         if optimizer is self._engine.live.optimizers[0]:
             self._engine.conductor.tick()
+
+
+def _waits_for_ignite(rule: Rule) -> bool:
+    from sleepengine.attachment.ignite_events import ignite_triggers
+
+    return bool(ignite_triggers(rule.when))

@@ -43,16 +43,14 @@ class SleepEngine(CompactCalls):
         model: any module; its parameters keep identity, order and `state_dict` keys.
         optimizer: one optimizer, or several (the first one's steps are the ticks of a plain loop).
         rules: what happens when; may be empty (direct calls still work).
-        params: names or patterns of the parameters in scope; None = `weight` of linear,
-            convolution and attention layers, at least 2-D, trainable.
+        params: names or patterns in scope; None = weights of linear, convolution, attention.
         scheduler, sampler: LR scheduler(s) and data sampler(s), when a rule rewinds them.
         scaler: the loop's GradScaler, if it has one: scorers read unscaled gradients.
         data, loss_fn: batches and loss for rules with `batches=`; `loss_fn(output, target)`, or
             `BatchLoss(f)` with `f(model, batch)`.
         seed: of random scores and fresh draws; the global random state is never touched.
         keep: more points to keep than the rules ask for, such as ("500it",).
-        initialisers: pattern -> function that draws a tensor in place, for layers without
-            `reset_parameters`.
+        initialisers: pattern -> draw in place, for layers without `reset_parameters`.
         memory: "fast" (expanded masks, dense parked values) or "lean" (bits, packed values).
         park_on: device of parked values: None (the parameter's) or "cpu".
         park_state: what of the optimizer state is parked: "auto" (what the rules ask for, at least
@@ -69,13 +67,11 @@ class SleepEngine(CompactCalls):
         SetupError: everything that cannot work, in one message.
 
     >>> import torch
-    >>> from schedules import once
-    >>> from sleepengine import Magnitude, Rule, Sleep, SleepEngine, Who, to
+    >>> import sleepengine as se
     >>> model = torch.nn.Linear(4, 1, bias=False)
-    >>> with torch.no_grad():
-    ...     _ = model.weight.copy_(torch.tensor([[4.0, -1.0, 3.0, 2.0]]))
-    >>> rule = Rule(once("0it"), Who(Magnitude(), amount=to(0.5)), Sleep())
-    >>> with SleepEngine(model, torch.optim.SGD(model.parameters(), 0.1), [rule]).attach():
+    >>> _ = model.weight.data.copy_(torch.tensor([[4.0, -1.0, 3.0, 2.0]]))
+    >>> rule = se.Rule(se.once("0it"), se.Who(se.Magnitude(), amount=se.to(0.5)), se.Sleep())
+    >>> with se.SleepEngine(model, torch.optim.SGD(model.parameters(), 0.1), [rule]).attach():
     ...     model.weight.tolist()
     [[4.0, 0.0, 3.0, 0.0]]
     """
@@ -229,6 +225,10 @@ class SleepEngine(CompactCalls):
         """Tell the triggers a metric that arrived now (plateau and friends)."""
         self.time.metric(name, value)
         self.conductor.outside(metrics=frozenset({name}))
+
+    def happened(self, event: str) -> None:
+        """Tell the rules that wait for `on(event)` that it happened now."""
+        self.conductor.outside(frozenset({event}))
 
     def check(self) -> None:
         """Let the sentinel look now.

@@ -336,8 +336,23 @@ def test_a_named_outside_event_needs_no_ignite(row, push):
     layer = row(1.0, 2.0, 3.0)
     optimizer = optim.SGD(layer.parameters(), 0.0)
     rule = Rule(on("task_end"), Who(Magnitude(), amount=count(1)), Sleep())
+    engine = SleepEngine(layer, optimizer, [rule])
+    with engine.attach():
+        engine.happened("another")
+        assert engine.store.asleep_count() == 0
+        engine.happened("task_end")
+        assert layer.weight.tolist() == [[0.0, 2.0, 3.0]]
+    other = Rule(on_event(Events.EPOCH_COMPLETED), Who(Magnitude(), amount=count(1)), Sleep())
     with pytest.raises(SetupError, match="waits for an Ignite event"):
-        SleepEngine(layer, optimizer, [rule]).attach()
+        SleepEngine(layer, optimizer, [other]).attach()
+
+
+def test_a_named_outside_event_under_a_trainer(rig, data):
+    rule = Rule(on("task_end"), Who(Magnitude(), amount=count(2)), Sleep())
+    trainer, engine = rig(rule)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda _: engine.happened("task_end"))
+    trainer.run(data, max_epochs=3)
+    assert steps_and_counts(engine) == [(8, 2)]
 
 
 # --- runs -------------------------------------------------------------------------------------
