@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import re
 import statistics
 import time
 from datetime import date
@@ -26,6 +27,7 @@ from saliency_peers import PEERS, Clock, paired
 from saliency_subjects import CURVATURE, SCORERS, Action, Item, Subject
 
 Cell = dict[str, float]
+Rows = dict[str, list[Cell | None]]
 
 
 def measure(act: Action, clock: Clock) -> Cell:
@@ -61,12 +63,14 @@ def resident(key: str) -> float:
     raise KeyError(key)
 
 
-def rows_of(
-    items: tuple[Item, ...], subjects: list[Subject], clock: Clock
-) -> dict[str, list[Cell | None]]:
+def rows_of(items: tuple[Item, ...], subjects: list[Subject], clock: Clock, kept: Rows) -> Rows:
     """A row per item, a cell per subject; None where it is too large for the item."""
     found = {}
     for item in items:
+        if item.name in kept:
+            found[item.name] = kept[item.name]
+            continue
+        item.prepare(Subject(200, 8))()  # what is loaded at the first use
         cells: list[Cell | None] = []
         for subject in subjects:
             fits = subject.weights <= item.most
@@ -100,24 +104,37 @@ def table(head: str, columns: list[str], rows: dict[str, list[Cell | None]]) -> 
 @click.option("--weights", default="1000,10000,100000,1000000", show_default=True)
 @click.option("--samples", default="64,256,1024", show_default=True)
 @click.option("--turns", default=7, show_default=True, help="Of each ratio.")
+@click.option("--only", default="", help="Pattern of rows; the others are taken from --out.")
 def main(
-    page: Path | None, out: Path, threads: int, weights: str, samples: str, turns: int
+    page: Path | None, out: Path, threads: int, weights: str, samples: str, turns: int, only: str
 ) -> None:
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     sizes, counts = [int(n) for n in weights.split(",")], [int(n) for n in samples.split(",")]
+    before = json.loads(out.read_text()) if only else {"parts": {}, "ratios": {}}
+
+    def old(part: str) -> Rows:
+        """Rows that are not to be measured again."""
+        rows = before["ratios"] if part == "ratios" else before["parts"].get(part, {})
+        return {name: row for name, row in rows.items() if not re.search(only, name)}
+
     by_size = [Subject(size, 256) for size in sizes]
     columns = [f"{subject.size:,} weights" for subject in by_size]
     parts = {
-        "curvature": rows_of(CURVATURE, by_size, clock),
-        "scores": rows_of(SCORERS, by_size, clock),
+        "curvature": rows_of(CURVATURE, by_size, clock, old("curvature")),
+        "scores": rows_of(SCORERS, by_size, clock, old("scores")),
     }
     del by_size
     middle = min(100_000, max(sizes))
     by_count = [Subject(middle, count) for count in counts]
-    parts["samples"] = rows_of(tuple(i for i in CURVATURE if i.most >= middle), by_count, clock)
+    parts["samples"] = rows_of(
+        tuple(i for i in CURVATURE if i.most >= middle), by_count, clock, old("samples")
+    )
     ratios = {}
     for name, build in PEERS.items():
+        if name in old("ratios"):
+            ratios[name] = old("ratios")[name]
+            continue
         ours, theirs, agree = build()
         ratios[name] = (statistics.quantiles(paired(ours, theirs, turns, clock), n=4), agree)
         click.echo(f"{name}: {ratios[name]}", err=True)

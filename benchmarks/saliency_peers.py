@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 import torch_pruning as tp
@@ -51,15 +52,34 @@ def torch_pruning(weights: int, samples: int) -> Pair:
                 importance.accumulate_grad(subject.model)
         return [importance(group) for group in groups]
 
-    def ours() -> dict[str, Tensor]:
-        fisher = sal.FisherDiagonal()(subject.problem)
-        weights = {n: p.detach() for n, p in subject.params.items()}
-        scores = sal.Fisher().score(Signals(weights=weights, curvature=fisher))
-        return {n: s.mean(1) for n, s in scores.items()}
+    weights = {n: p.detach() for n, p in subject.params.items()}
 
-    agree = torch.corrcoef(torch.stack([theirs()[0], ours()["0.weight"]]))[0, 1]
+    def scored(problem: sal.Problem) -> list[Tensor]:
+        signals = Signals(weights=weights, curvature=sal.FisherDiagonal()(problem))
+        scores = sal.Fisher().score(signals)
+        incoming, outgoing = [scores[f"{i}.weight"] for i in (0, 2)], ("2.weight", "4.weight")
+        pairs = zip(incoming, (scores[name] for name in outgoing), strict=True)
+        return [before.sum(1) + after.sum(0) for before, after in pairs]
+
+    def ours() -> list[Tensor]:
+        return scored(subject.problem)
+
+    first = next(i for i, g in enumerate(groups) if g[0].dep.target.module is subject.model[0])
+    x, y = subject.batches[-1]
+    last = replace(subject.problem, batches=[(x[-1:], y[-1:])])
+    said = [
+        float(torch.corrcoef(torch.stack([theirs()[first], one[0]]))[0, 1])
+        for one in (ours(), scored(last))
+    ]
     subject.model.zero_grad()
-    return ours, theirs, f"correlation over the first layer's nodes {agree:.2f}"
+    return (
+        ours,
+        theirs,
+        (
+            f"correlation over nodes {said[0]:.3f}; {said[1]:.3f} with the last sample alone, which "
+            f"is what Torch-Pruning {tp.__version__} keeps"
+        ),
+    )
 
 
 def plain_sparse_gpt(

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from saliency.curvature.flat import Layout
 from saliency.curvature.functional import live
-from saliency.curvature.layer_squares import plain_diagonals, plain_layers
+from saliency.curvature.layer_columns import (
+    Root,
+    gauss_newton,
+    gauss_newton_apart,
+    loss_gradient,
+)
+from saliency.curvature.layer_squares import plain_diagonals
 from saliency.curvature.request import DiagonalRequest, check_request, finite
 from saliency.curvature.rows import BatchGradients, GaussNewtonColumns, Rows, SampleGradients
 from saliency.curvature.storage import width_dtype
@@ -45,14 +51,8 @@ class GaussNewtonDiagonal(DiagonalRequest):
 
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The diagonal; tensors of the weights' shapes."""
-        with problem.calm():
-            plain = plain_layers(problem)
-            found = plain_diagonals(problem, plain) if plain else {}
-        rest = {name: p for name, p in problem.params.items() if name not in found}
-        if rest:
-            others = replace(problem, params=rest)
-            found.update(sum_of_squares("Gauss-Newton diagonal", self.rows, others))
-        return finite(repr(self), {name: found[name] for name in problem.params})
+        roots = (gauss_newton, gauss_newton_apart)
+        return finite(repr(self), _diagonal("Gauss-Newton diagonal", self.rows, problem, roots))
 
 
 @final
@@ -61,7 +61,8 @@ class FisherDiagonal(DiagonalRequest):
     """f_kk = (1/P) sum over samples of g_k^2, the empirical Fisher's diagonal; never negative.
 
     The square of a mean gradient is not the mean of squares: `BatchGradients()` gives a smaller
-    diagonal than `SampleGradients()`.
+    diagonal than `SampleGradients()`. Linear layers on vectors take one backward pass per batch,
+    all other parameters a gradient per sample.
 
     Args:
         rows: `SampleGradients()` or `BatchGradients()`.
@@ -83,7 +84,23 @@ class FisherDiagonal(DiagonalRequest):
 
     def __call__(self, problem: Problem) -> dict[str, Tensor]:
         """The diagonal; tensors of the weights' shapes."""
-        return finite(repr(self), sum_of_squares("Fisher diagonal", self.rows, problem))
+        samples = isinstance(self.rows, SampleGradients)
+        roots = (loss_gradient, loss_gradient) if samples else None
+        return finite(repr(self), _diagonal("Fisher diagonal", self.rows, problem, roots))
+
+
+def _diagonal(
+    what: str, rows: Rows, problem: Problem, roots: tuple[Root, Root] | None
+) -> dict[str, Tensor]:
+    """Of plain linear layers the short way, if there is one; of all others by the rows."""
+    found: dict[str, Tensor] = {}
+    if roots is not None:
+        with problem.calm():
+            found = plain_diagonals(problem, what, roots)
+    rest = {name: p for name, p in problem.params.items() if name not in found}
+    if rest:
+        found.update(sum_of_squares(what, rows, replace(problem, params=rest)))
+    return {name: found[name] for name in problem.params}
 
 
 def sum_of_squares(what: str, rows: Rows, problem: Problem) -> dict[str, Tensor]:

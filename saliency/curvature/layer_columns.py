@@ -1,4 +1,4 @@
-"""Gauss-Newton columns at the outputs of layers: C ordinary backward passes per batch."""
+"""Gradients at the outputs of layers: as many ordinary backward passes per batch as columns."""
 
 from __future__ import annotations
 
@@ -7,23 +7,50 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, grad, vmap
 
 from saliency.curvature.functional import pair, pieces, refuse_mixing
 from saliency.curvature.one_by_one import Attempt, output_hessian
 from saliency.curvature.rows import check_convex, output_root
 from saliency.problem import Problem, change_tensors
 
+Root = Callable[[Problem, Tensor, Any], tuple[Tensor, Tensor, Tensor]]
+"""(problem, output, target) of one sample -> (rows [k, *output.shape], least, greatest value)."""
+
+
+def gauss_newton(problem: Problem, out: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """C rows S with S'S = Hessian of the sample's loss."""
+    return output_root(problem, out, target)
+
+
+def gauss_newton_apart(problem: Problem, out: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for a loss that torch.func cannot transform twice."""
+    return output_root(problem, out, target, output_hessian)
+
+
+def loss_gradient(problem: Problem, out: Tensor, target: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """One row, the gradient of the sample's loss."""
+    assert problem.loss is not None
+    loss = problem.loss
+    slope: Tensor = grad(lambda o: loss(o, target))(out)
+    return slope[None], slope.new_zeros(()), slope.new_zeros(())
+
 
 def layer_columns(
-    problem: Problem, layers: Mapping[str, nn.Module], batch: Any
+    problem: Problem,
+    layers: Mapping[str, nn.Module],
+    batch: Any,
+    root: Root = gauss_newton,
+    apart: Root = gauss_newton_apart,
 ) -> tuple[dict[str, Tensor], Iterator[dict[str, Tensor]]]:
-    """The layers' inputs, and for each output column c the gradients of s_c at their outputs.
+    """The layers' inputs, and for each row c of `root` the gradients of s_c at their outputs.
 
     Args:
         problem: With a loss of (output, target).
         layers: Modules by a name of the caller's.
         batch: A pair (input, target).
+        root: What is sent back from the output of each sample.
+        apart: The same, for a loss that cannot be taken of many samples at a time.
 
     Raises:
         ValueError: A layer is used twice or not at all, samples are mixed, or the loss is of
@@ -48,25 +75,28 @@ def layer_columns(
     unused = sorted(set(layers) - set(seen))
     if unused:
         raise ValueError(f"The layers of {unused} took no part in the forward pass.")
-    return {name: a for name, (a, _) in seen.items()}, _columns(problem, out, target, seen)
+    columns = _columns(problem, out, target, seen, root, apart)
+    return {name: a for name, (a, _) in seen.items()}, columns
 
 
 def _columns(
-    problem: Problem, out: Tensor, target: Any, seen: dict[str, tuple[Tensor, Tensor]]
+    problem: Problem,
+    out: Tensor,
+    target: Any,
+    seen: dict[str, tuple[Tensor, Tensor]],
+    root: Root,
+    apart: Root,
 ) -> Iterator[dict[str, Tensor]]:
-    def root(output: Tensor, own: Any) -> tuple[Tensor, Tensor, Tensor]:
-        one = change_tensors(own, lambda t: t.unsqueeze(0))
-        return output_root(problem, output[None], one)
+    def one(output: Tensor, own: Any) -> tuple[Tensor, Tensor, Tensor]:
+        own = change_tensors(own, lambda t: t.unsqueeze(0))
+        return root(problem, output[None], own)
 
-    def apart(outputs: Tensor, targets: Any) -> tuple[Tensor, Tensor, Tensor]:
-        each = [
-            output_root(problem, one, y, output_hessian)
-            for one, (y,) in zip(outputs.split(1), pieces((targets,), 1), strict=True)
-        ]
-        roots, lowest, highest = zip(*each, strict=True)
+    def each(outputs: Tensor, targets: Any) -> tuple[Tensor, Tensor, Tensor]:
+        pairs = zip(outputs.split(1), pieces((targets,), 1), strict=True)
+        roots, lowest, highest = zip(*(apart(problem, o, y) for o, (y,) in pairs), strict=True)
         return torch.stack(roots), torch.stack(lowest), torch.stack(highest)
 
-    columns, lowest, highest = Attempt(vmap(root), apart)(out.detach(), target)
+    columns, lowest, highest = Attempt(vmap(one), each)(out.detach(), target)
     check_convex(lowest, highest)
     columns = columns.squeeze(2).transpose(0, 1).to(out.dtype)
     sent = [output for _, output in seen.values()]

@@ -1,4 +1,4 @@
-"""The Gauss-Newton diagonal of plain linear layers, without a gradient per sample.
+"""Diagonals of plain linear layers, without a gradient per sample.
 
 The gradient of sample n is the outer product of g_n and x_n, so the sum of its squares over n is
 one product of the squares, (G * G)' (X * X).
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from saliency.curvature.functional import check_loss, live, loss_of, output_of, pair
-from saliency.curvature.layer_columns import layer_columns
+from saliency.curvature.layer_columns import Root, layer_columns
 from saliency.curvature.storage import width_dtype
 from saliency.problem import Problem, batch_size
 
@@ -40,29 +40,36 @@ def _untied(module: nn.Module, owners: Mapping[int, int]) -> bool:
 
 
 def _used_once(problem: Problem, layers: Mapping[str, nn.Module]) -> set[str]:
-    """Layers that the first batch passes once, with two dimensions."""
-    shapes: dict[str, list[int]] = {path: [] for path in layers}
+    """Layers that the first batch passes once, with a row per sample; none if outputs are many."""
+    shapes: dict[str, list[tuple[int, int]]] = {path: [] for path in layers}
 
     def recorder(path: str) -> Callable[..., None]:
         def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            shapes[path].append(args[0].dim())
+            shapes[path].append((len(args[0]), args[0].dim()))
 
         return record
 
     hooks = [layer.register_forward_hook(recorder(path)) for path, layer in layers.items()]
     try:
-        output_of(problem, live(problem), pair(next(problem.each()))[0])
+        batch = next(problem.each())
+        out = output_of(problem, live(problem), pair(batch)[0])
     finally:
         for hook in hooks:
             hook.remove()
-    return {path for path, dims in shapes.items() if dims == [2]}
+    rows = (batch_size(batch), 2)  # tokens that were made rows belong to few samples
+    whole = isinstance(out, Tensor) and len(out) == rows[0]
+    return {path for path, found in shapes.items() if whole and found == [rows]}
 
 
 def add_squares(
-    problem: Problem, layers: Mapping[str, nn.Linear], batch: object, total: dict[str, Tensor]
+    problem: Problem,
+    layers: Mapping[str, nn.Linear],
+    batch: object,
+    total: dict[str, Tensor],
+    roots: tuple[Root, Root],
 ) -> None:
     """Add the sums over one batch's samples and columns to `total`, by parameter name."""
-    inputs, columns = layer_columns(problem, layers, batch)
+    inputs, columns = layer_columns(problem, layers, batch, *roots)
     squares = {path: _wide(a).square() for path, a in inputs.items()}
     for gradients in columns:
         for path, g in gradients.items():
@@ -78,14 +85,17 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(width_dtype(tensor))
 
 
-def plain_diagonals(problem: Problem, layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
-    """The diagonal of the parameters of these layers."""
+def plain_diagonals(problem: Problem, what: str, roots: tuple[Root, Root]) -> dict[str, Tensor]:
+    """The diagonal of the parameters of plain layers; of no others."""
+    layers = plain_layers(problem)
+    if not layers:
+        return {}
     names = [f"{path}.{kind}".lstrip(".") for path in layers for kind in ("weight", "bias")]
     total = {n: torch.zeros_like(_wide(p)) for n, p in live(problem).items() if n in names}
     done = 0
     for batch in problem.each():
         check_loss(loss_of(problem, live(problem), batch))
-        add_squares(problem, layers, batch, total)
+        add_squares(problem, layers, batch, total, roots)
         done += batch_size(batch)
-        problem.report("Gauss-Newton diagonal", done)
+        problem.report(what, done)
     return {name: tensor.div_(done) for name, tensor in total.items()}

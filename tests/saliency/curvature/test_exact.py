@@ -187,11 +187,35 @@ def test_the_short_way_of_linear_layers_is_the_same_sum(make_problem):
     assert set(plain_layers(problem)) == {"wide"}
     assert set(plain_layers(make_problem("mlp-tanh"))) == {"0", "2"}
     assert not plain_layers(make_problem("tied"))
-    found = GaussNewtonDiagonal()(problem)
-    assert list(found) == list(problem.params)
-    slow = sum_of_squares("slow", GaussNewtonColumns(), problem)
-    close(flat(found), flat(slow))
+    for short, rows in (
+        (GaussNewtonDiagonal(), GaussNewtonColumns()),
+        (FisherDiagonal(), SampleGradients()),
+    ):
+        found = short(problem)
+        assert list(found) == list(problem.params)
+        close(flat(found), flat(sum_of_squares("slow", rows, problem)))
     assert not any(m._forward_hooks for m in model.modules())
+
+
+class Tokens(nn.Module):
+    """Two tokens of a sample are two rows of a layer on vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.last = nn.Linear(2, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.token(x.reshape(-1, 2))).reshape(-1, 6))
+
+
+def test_rows_that_are_not_samples_are_added_up_before_they_are_squared(make_problem, fisher_rows):
+    torch.manual_seed(0)
+    model = Tokens().double()
+    whole = make_problem("mlp-tanh")
+    problem = Problem(model, dict(model.named_parameters()), whole.batches, whole.loss)
+    assert set(plain_layers(problem)) == {"last"}
+    close(flat(GaussNewtonDiagonal()(problem)), flat(HessianDiagonal()(problem)))
+    close(flat(FisherDiagonal()(problem)), fisher_rows(problem).square().mean(0))
 
 
 @pytest.mark.parametrize("kind", [nn.Linear, nn.Conv1d], ids=lambda kind: kind.__name__)

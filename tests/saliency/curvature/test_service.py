@@ -117,6 +117,8 @@ def test_piecewise_linear_networks_take_a_backward_pass_per_output(outputs):
     model = Counted(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, outputs))
     GaussNewtonDiagonal()(problem_of(Fresh(3), model))
     assert model.passes == 3 * outputs
+    FisherDiagonal()(problem_of(Fresh(3), model))
+    assert model.passes == 3 * outputs + 3
 
 
 @pytest.mark.parametrize("ask", EVERY[:12], ids=said)
