@@ -165,7 +165,7 @@ def _journal(spec: Spec, arm: str, seed: int, level: int) -> list[dict[str, Any]
             "rule": spec.rule,
             "action": "Sleep",
             "changed": 1176,
-            "fraction": 1.0 - awake_at(level),
+            "fraction": 0.9 * step / STEPS[-1] if step else 1.0 - awake_at(level),
             "tensors": {
                 name: {"changed": 588, "asleep": 588, "frozen": 0, "total": 1176}
                 for name in spec.tensors
