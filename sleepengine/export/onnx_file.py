@@ -40,7 +40,9 @@ def export_onnx(engine: SleepEngine, example_inputs: Any, path: str | Path) -> E
         path: of the file; its folder exists.
 
     Raises:
-        SetupError: packages are missing, the model cannot be exported, or the outputs differ.
+        SetupError: packages are missing, the model cannot be exported, ONNX Runtime cannot run the
+            file (an LSTM with proj_size, which ONNX does not know), or the outputs differ; no file
+            is left then.
     """
     runtime = _runtime()
     full = masked_copy(engine)
@@ -52,14 +54,14 @@ def export_onnx(engine: SleepEngine, example_inputs: Any, path: str | Path) -> E
     except SetupError as error:
         model, left = full, {"the model": str(error)}
     _write(model, example_inputs, Path(path))
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    feed = _feed(session, example_inputs)
-    found = [torch.from_numpy(one) for one in session.run(None, feed)]
     before = [one.cpu() for one in call(full, example_inputs)]
-    difference, tolerance = compared("the ONNX file", before, found)
+    try:
+        session, feed = _session(runtime, Path(path), example_inputs)
+        found = [torch.from_numpy(one) for one in _run(session, feed)]
+        difference, tolerance = compared("the ONNX file", before, found)
+    except SetupError:
+        Path(path).unlink()  # nobody should take it for the model
+        raise
     return ExportReport(
         "ONNX file",
         (parameters_of(full), parameters_of(model)),
@@ -84,6 +86,32 @@ def _runtime() -> Any:
     return module
 
 
+def _session(runtime: Any, path: Path, inputs: Any) -> tuple[Any, dict[str, Any]]:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what fails is raised
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own kinds of errors have no common base
+        raise SetupError(f"ONNX Runtime cannot read the file: {_first_line(error)}") from error
+    return session, _feed(session, inputs)
+
+
+def _run(session: Any, feed: dict[str, Any]) -> list[Any]:
+    try:
+        found: list[Any] = session.run(None, feed)
+    except Exception as error:
+        raise SetupError(
+            "ONNX Runtime cannot run the file, so that some layer has no faithful form in ONNX: "
+            f"{_first_line(error)}"
+        ) from error
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
 def _write(model: nn.Module, inputs: Any, path: Path) -> None:
     named = dict(inputs) if isinstance(inputs, Mapping) else {}
     places = () if named else tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
@@ -106,9 +134,8 @@ def _write(model: nn.Module, inputs: Any, path: Path) -> None:
                 verbose=False,
             )
     except Exception as error:  # whatever tracing the user's model raises
-        lines = str(error).splitlines() or [""]
         raise SetupError(
-            f"the model cannot be written as ONNX: {type(error).__name__}: {lines[0]}"
+            f"the model cannot be written as ONNX: {type(error).__name__}: {_first_line(error)}"
         ) from error
     finally:
         told.setLevel(level)

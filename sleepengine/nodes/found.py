@@ -174,6 +174,23 @@ class _Finder:
                 if inner and isinstance(self.model.get_submodule(inner), nn.MultiheadAttention):
                     continue
                 self.left_out[name] = f"no path of the example inputs leads through it; {_BY_HAND}"
+        for name, module in self.model.named_modules():
+            if isinstance(module, roots) and name in self.left_out:
+                others = [n for n in self._sharing(module) if n != name]
+                if others:
+                    self.left_out[name] = (
+                        f"it shares its weight with {' and '.join(map(repr, others))}, which the "
+                        f"graph does not follow; {_BY_HAND}"
+                    )
+
+    def _sharing(self, module: nn.Module) -> list[str]:
+        """Names of the modules that hold the same weight."""
+        own = {id(p) for p in module._parameters.values() if p is not None and p.dim() > 1}
+        return [
+            name
+            for name, other in self.model.named_modules()
+            if own & {id(p) for p in other._parameters.values()}
+        ]
 
 
 def _call(model: nn.Module, inputs: Any) -> Any:

@@ -36,7 +36,8 @@ def test_heads_alone_are_refused_and_what_works_is_named():
 @pytest.mark.parametrize("training", [True, False])
 def test_torch_cannot_run_fewer_heads_than_the_input_is_wide(packed, training):
     """The evidence: with one head of two cut out, no value of the attributes makes it run."""
-    mha = nn.MultiheadAttention(4, 2, batch_first=True, **({} if packed else dict(kdim=3, vdim=3)))
+    widths = {} if packed else {"kdim": 3, "vdim": 3}
+    mha = nn.MultiheadAttention(4, 2, batch_first=True, **widths)
     x, other = torch.randn(2, 3, 4), torch.randn(2, 3, 4 if packed else 3)
     names = ("in_proj_weight",) if packed else ("q_proj_weight", "k_proj_weight", "v_proj_weight")
     for name in (*names, "in_proj_bias"):
