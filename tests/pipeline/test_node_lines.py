@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+from torch.nn import functional
 
 from sleepengine.pipeline.configuration.config import load
+from sleepengine.pipeline.experiments.runner import Options
+from sleepengine.pipeline.resuming import resume
 from sleepengine.pipeline.run_folder import Lines, RunFolder
 from sleepengine.pipeline.running import run
 from sleepengine.report.node_story import stories
@@ -65,3 +70,29 @@ def test_runs_over_weights_write_none(tmp_path):
     folder = run(load(text), out=tmp_path / "run", progress=False).folder
     assert RunFolder.open(folder).rows(Lines.NODES) == []
     assert RunData.load(folder).groups is None
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 9])
+def test_an_interrupted_run_writes_the_same_lines(folder, tmp_path, step):
+    left = [step]
+
+    def loss(output, target):
+        if output.requires_grad:
+            left[0] -= 1
+            if left[0] == 0:
+                signal.raise_signal(signal.SIGINT)
+        return functional.cross_entropy(output, target)
+
+    cut = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(load(CONFIG % "Wake"), out=cut, loss_fn=loss, progress=False)
+    resume(cut, loss_fn=functional.cross_entropy, progress=False)
+    assert (cut / "nodes.jsonl").read_bytes() == (folder / "nodes.jsonl").read_bytes()
+
+
+def test_worker_processes_write_the_same_lines(folder, tmp_path):
+    two = (CONFIG % "Wake") + "seeds: [0, 1]\n"
+    apart = run(load(two), out=tmp_path / "two", options=Options(False, workers=2)).folder
+    lines = (apart / "nodes.jsonl").read_bytes().splitlines()
+    assert lines[: len(lines) // 2] == (folder / "nodes.jsonl").read_bytes().splitlines()
+    assert len(stories(RunData.load(apart))) == 2
