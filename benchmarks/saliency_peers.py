@@ -76,8 +76,8 @@ def torch_pruning(weights: int, samples: int) -> Pair:
         ours,
         theirs,
         (
-            f"correlation over nodes {said[0]:.3f}; {said[1]:.3f} with the last sample alone, which "
-            f"is what Torch-Pruning {tp.__version__} keeps"
+            f"correlation over nodes {said[0]:.3f}; {said[1]:.3f} with the last sample alone, "
+            f"which is what Torch-Pruning {tp.__version__} keeps"
         ),
     )
 

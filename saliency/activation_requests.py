@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from saliency.curvature.flat import readable
+from saliency.curvature.request import positive_int
+from saliency.curvature.storage import DEFAULT_MEMORY
 from saliency.scorer import widened
 
 
@@ -35,6 +39,14 @@ class ActivationRequest(ABC):
     @abstractmethod
     def finish(self, means: Tensor, weight: Tensor) -> Tensor:
         """The means [groups, ...] in the shape that the scorer reads, for this weight."""
+
+    def check(self, name: str, weight: Tensor) -> None:
+        """Whether it can be had of this weight; asked before training.
+
+        Raises:
+            ValueError: It would not fit in memory (the message names the size that does).
+        """
+        return None
 
     def example(self, positive: Tensor) -> Tensor:
         """A made-up statistic of a weight, from positive numbers of the weight's shape."""
@@ -76,13 +88,38 @@ class InputMoment(ActivationRequest):
 class InputGram(ActivationRequest):
     """G = mean of x x' over the positions: [groups, d, d] in float64, d inputs per output.
 
-    d is the number of entries in one row of the weight, in row-major order; memory is 8 d^2
-    bytes per group.
+    d is the number of entries in one row of the weight, in row-major order.
+
+    Args:
+        memory: Bytes that one group may take, 8 d^2.
+
+    Raises:
+        TypeError: `memory` is no int.
+        ValueError: `memory` is below 1; when asked, a weight has rows that do not fit.
 
     >>> InputGram().measure(torch.tensor([[[1.0, 3.0], [1.0, 5.0]]]))[0]
     tensor([[[ 2.,  8.],
              [ 8., 34.]]], dtype=torch.float64)
     """
+
+    memory: int = DEFAULT_MEMORY
+
+    def __post_init__(self) -> None:
+        positive_int("InputGram", "memory", self.memory)
+
+    def check(self, name: str, weight: Tensor) -> None:
+        """Whether a group fits in `memory`."""
+        width = weight.shape[1:].numel()
+        if 8 * width * width > self.memory:
+            raise ValueError(
+                f"{self!r}: the second moments of the {width} inputs of {name!r} take "
+                f"{readable(8 * width * width)}, and memory= allows {readable(self.memory)}; "
+                f"{math.isqrt(self.memory // 8)} inputs or fewer fit. Give more memory=, or leave "
+                "this parameter out."
+            )
+
+    def __repr__(self) -> str:
+        return f"InputGram({'' if self.memory == DEFAULT_MEMORY else f'memory={self.memory}'})"
 
     def measure(self, rows: Tensor) -> tuple[Tensor, int]:
         """Sum of outer products."""

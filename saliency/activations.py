@@ -70,6 +70,8 @@ def check(
 ) -> dict[str, list[Place]]:
     """Where the parameters are used, or ValueError with the names of those that cannot be read."""
     places = places_of(model, params)
+    for name, param in params.items():
+        request.check(name, param)
     if request.of_outputs:
         mute = [name for name, uses in places.items() if not all(p.has_outputs for p in uses)]
         if mute:

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from saliency.curvature.storage import DEFAULT_MEMORY
 from saliency.layer_rows import RowProblem, inverse, only_where, refit, rows_at_once
 from saliency.layerwise import LayerwiseOBS
 from saliency.pattern import NofMInputs, group_sums
@@ -32,6 +33,7 @@ class ExactOBS(LayerwiseOBS):
         damp: Share of the mean diagonal that is added to H's diagonal; 0 needs inputs that span
             all d dimensions.
         accumulate: Average the inputs' second moments over the observed steps.
+        memory: Bytes that the second moments of one weight's inputs may take, 8 d^2.
 
     Raises:
         TypeError: An argument is of another type.
@@ -54,8 +56,9 @@ class ExactOBS(LayerwiseOBS):
         pattern: tuple[int, int] | None = None,
         damp: float = 1e-4,
         accumulate: bool = False,
+        memory: int = DEFAULT_MEMORY,
     ) -> None:
-        super().__init__(pattern, damp, accumulate)
+        super().__init__(pattern, damp, accumulate, memory)
 
     def row_scores(self, name: str, problem: RowProblem, before: int) -> tuple[Tensor, Tensor]:
         """Rising errors along each row's order."""

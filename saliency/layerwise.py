@@ -12,6 +12,7 @@ from torch import Tensor
 from saliency import arguments
 from saliency.activation_requests import InputGram
 from saliency.compensating import CompensatingScorer
+from saliency.curvature.storage import DEFAULT_MEMORY
 from saliency.layer_rows import RowProblem, row_problems
 from saliency.pattern import NofMInputs
 from saliency.scorer import widened
@@ -27,15 +28,18 @@ class LayerwiseOBS(CompensatingScorer):
     """
 
     needs = frozenset({"weights", "activations"})
-    activations = InputGram()
 
-    def __init__(self, pattern: tuple[int, int] | None, damp: float, accumulate: bool) -> None:
+    def __init__(
+        self, pattern: tuple[int, int] | None, damp: float, accumulate: bool, memory: int
+    ) -> None:
         owner = type(self).__name__
         arguments.flag(owner, "accumulate", accumulate)
         arguments.share(owner, "damp", damp)
         self.pattern = None if pattern is None else _pattern(owner, pattern)
         self.damp = damp
         self.accumulate = accumulate
+        self.memory = memory
+        self.activations = InputGram(memory)
         self._means = StepMeans(owner)
 
     @abstractmethod
@@ -105,6 +109,7 @@ class LayerwiseOBS(CompensatingScorer):
             "" if pattern is None else f"pattern=({pattern.n}, {pattern.m})",
             "" if self.damp == damp else f"damp={self.damp!r}",
             "accumulate=True" if self.accumulate else "",
+            "" if self.memory == DEFAULT_MEMORY else f"memory={self.memory}",
         ]
         return [part for part in parts if part]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saliency import arguments
 from saliency.curvature.request import positive_int
+from saliency.curvature.storage import DEFAULT_MEMORY
 from saliency.layer_rows import RowProblem, inverse
 from saliency.layerwise import LayerwiseOBS
 from saliency.scorer import Scorer
@@ -35,6 +36,7 @@ class SparseGPT(LayerwiseOBS):
         block: Columns that choose together, from the weights as the blocks before left them.
         damp: Share of the mean diagonal that is added to H's diagonal.
         accumulate: Average the inputs' second moments over the observed steps.
+        memory: Bytes that the second moments of one weight's inputs may take, 8 d^2.
 
     Raises:
         TypeError: An argument is of another type.
@@ -60,8 +62,9 @@ class SparseGPT(LayerwiseOBS):
         block: int = 128,
         damp: float = 0.01,
         accumulate: bool = False,
+        memory: int = DEFAULT_MEMORY,
     ) -> None:
-        super().__init__(pattern, damp, accumulate)
+        super().__init__(pattern, damp, accumulate, memory)
         if fraction is not None:
             arguments.share("SparseGPT", "fraction", fraction)
             if pattern is not None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from saliency import OBD, InverseFisher, KFACDiagonal, SequentialOBS, Woodbury
+from saliency import OBD, ExactOBS, InverseFisher, KFACDiagonal, SequentialOBS, Woodbury
 from schedules import once
 from sleepengine import Rule, SetupError, Sleep, SleepEngine, Who, to
 
@@ -28,6 +28,7 @@ def attach(model, data, who):
             r"rule 'late': InverseFisher: one dense inverse of 48 weights .*block=10 or less fits",
         ),
         (SequentialOBS(InverseFisher(block=20, memory=2000)), None, r"block=10 or less fits"),
+        (ExactOBS(memory=100), None, r"moments of the 5 inputs of .*100 B; 3 inputs or fewer fit"),
         (OBD(KFACDiagonal()), "*bias", "must be the weight of a Linear layer"),
     ],
 )

@@ -13,6 +13,7 @@ G = {"a": torch.tensor([-3.0, 1.0, 9.0]), "b": torch.tensor([[1.0]])}
         (Gradient(), [3.0, 1.0, 9.0], [[1.0]]),
         (Taylor(), [6.0, 1.0, 0.0], [[1.0]]),
         (Taylor(p=2), [36.0, 1.0, 0.0], [[1.0]]),
+        (Taylor(signed=True), [6.0, 1.0, 0.0], [[-1.0]]),
         (Snip(), [0.75, 0.125, 0.0], [[0.125]]),
         (FirstMoment(), [3.0, 1.0, 9.0], [[1.0]]),
     ],
@@ -39,6 +40,23 @@ def test_taylor_is_exact_for_a_linear_loss():
                 w[i, j] = 0
                 assert scores[i, j].item() == pytest.approx(abs(whole - layer(x).sum()).item())
                 w[i, j] = kept
+
+
+def test_signed_terms_of_a_group_add_up_to_what_it_costs_a_linear_loss():
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(3, 2, bias=False).double()
+    x = torch.randn(5, 3, dtype=torch.float64)
+    layer(x).sum().backward()
+    w = layer.weight
+    scores = Taylor(signed=True).score(Signals(weights={"w": w}, grads={"w": w.grad}))["w"]
+    with torch.no_grad():
+        whole = layer(x).sum()
+        w[1] = 0
+        assert scores[1].sum().item() == pytest.approx((layer(x).sum() - whole).item())
+    with pytest.raises(ValueError, match="a square has no sign"):
+        Taylor(p=2, signed=True)
+    with pytest.raises(TypeError, match="signed"):
+        Taylor(signed=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
