@@ -40,6 +40,7 @@ def test_the_file_gives_the_outputs_of_the_masked_model(kind, cases, tmp_path):
 
 @needs_onnx
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_what_onnx_does_not_know_is_refused(cases, tmp_path):
     case, path = cases["projected lstm"], tmp_path / "net.onnx"
     model = case.make()
