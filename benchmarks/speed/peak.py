@@ -18,7 +18,7 @@ def main(what: str) -> None:
     small, values = scores(5_000_000), scores(25_000_000)
     total = sum(v.numel() for v in values.values())
     choose(small, se.Global(), se.to(0.9))
-    made = layers(values)
+    made = layers(values) if what == "prune" else []
     pairs = [(layer, "weight") for layer in made]
     before = reset_peak()
     if what == "scores":

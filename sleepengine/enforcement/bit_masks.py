@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sleepengine.enforcement.words import Expander, word_dtype
 from sleepengine.errors import SetupError
-from sleepengine.masks.bits import byte_length
+from sleepengine.masks.bits import bit_not, byte_length, full
 from sleepengine.masks.native import covers, fits, native, written
 
 CACHED_BELOW = 1 << 18
@@ -28,18 +28,20 @@ class AndMask:
     """Which entries of one tensor are kept, ready to be applied with `and_`.
 
     Args:
-        keep: packed bits, set where entries are kept.
+        keep: packed bits, set where entries are kept; None with `drop`.
         like: a tensor of the shape, type, device and strides that will be masked.
         expander: buffers to share; its device must be the tensor's.
         lean: never keep the mask expanded.
+        drop: the opposite of `keep`, when somebody holds these bits in any case.
 
     Raises:
         SetupError: the tensor is complex.
     """
 
     __slots__ = (
+        "_drop",
+        "_keep",
         "address",
-        "bits",
         "direct",
         "dtype",
         "expander",
@@ -50,30 +52,48 @@ class AndMask:
     )
 
     def __init__(
-        self, keep: Tensor, like: Tensor, expander: Expander, *, lean: bool = False
+        self,
+        keep: Tensor | None,
+        like: Tensor,
+        expander: Expander,
+        *,
+        lean: bool = False,
+        drop: Tensor | None = None,
     ) -> None:
         self.dtype = word_dtype(like.dtype)
         self.width = like.element_size()
-        self.bits = keep.to(like.device)
+        self._keep = None if keep is None else keep.to(like.device)
+        self._drop = None if drop is None else drop.to(like.device)
         self.shape = like.shape
         self.expander = expander
         self.words: Tensor | None = None
         self.numel = like.numel()
-        self.address = self.bits.data_ptr()
         compiled, strided = native(), like.layout is torch.strided
-        self.direct = None
-        if compiled is not None and fits(self.bits) and byte_length(self.numel) == len(self.bits):
-            self.direct = compiled.and_[like.element_size()]
+        given = self.bits if self._drop is None else self._drop
+        self.address, self.direct = given.data_ptr(), None
+        if compiled is not None and fits(given) and byte_length(self.numel) == len(given):
+            functions = compiled.and_ if self._drop is None else compiled.clear
+            self.direct = functions[like.element_size()]
         if self.direct is not None and strided and like.is_contiguous():
             return  # the packed bits are as fast
+        if self.direct is None:
+            self._keep, self._drop = self.bits, None
         if not lean and like.numel() < CACHED_BELOW and strided:
             words = expander.words(self.bits, 0, like.numel(), self.dtype).view(self.shape)
             self.words = torch.empty_like(like, dtype=self.dtype, requires_grad=False).copy_(words)
 
     @property
+    def bits(self) -> Tensor:
+        """Packed bits, set where entries are kept."""
+        if self._keep is None and self._drop is not None:
+            return bit_not(self._drop, self.numel)
+        return self._keep if self._keep is not None else full(self.numel)
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of the expanded mask, if one is kept."""
-        return 0 if self.words is None else self.words.numel() * self.words.element_size()
+        """Bytes of its own: packed bits, and the expanded mask if one is kept."""
+        own = [kept for kept in (self._keep, self.words) if kept is not None]
+        return sum(kept.numel() * kept.element_size() for kept in own)
 
 
 def and_(tensor: Tensor, mask: AndMask) -> None:
@@ -97,8 +117,9 @@ def and_(tensor: Tensor, mask: AndMask) -> None:
         tensor.detach().view(mask.dtype).bitwise_and_(mask.words)
         return
     dtype = word_dtype(tensor.dtype)
+    bits = mask.bits
     for start, piece in _pieces(tensor.detach().view(dtype), mask.expander.chunk):
-        words = mask.expander.words(mask.bits, start, start + piece.numel(), dtype)
+        words = mask.expander.words(bits, start, start + piece.numel(), dtype)
         piece.bitwise_and_(words.view(piece.shape))
 
 
@@ -115,7 +136,7 @@ def _is_of(tensor: Tensor, mask: AndMask) -> bool:
 
 def restore_(tensor: Tensor, keep: AndMask, saved: Tensor) -> None:
     """(tensor AND keep) OR saved, in place; `saved` is zero where entries are kept."""
-    compiled = native() if keep.direct is not None else None
+    compiled = native() if keep.direct is not None and keep._drop is None else None
     if compiled is not None and _is_of(tensor, keep) and _is_of(saved, keep):
         compiled.restore[keep.width](tensor.data_ptr(), keep.address, saved.data_ptr(), keep.numel)
         written(tensor)

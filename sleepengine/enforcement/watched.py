@@ -103,15 +103,15 @@ class Watched:
         if trainable is None:
             self.trainable = self.awake = None
             return
-        self.trainable = AndMask(trainable, self.param, expander, lean=lean)
         if asleep is None:
-            self.awake = None
+            self.trainable, self.awake = AndMask(trainable, self.param, expander, lean=lean), None
             return
-        awake = packed.bit_not(asleep, self.param.numel())
-        if torch.equal(awake, trainable):
-            self.awake = self.trainable
+        # The store holds the bits of the sleepers: where nothing else rests, they are enough.
+        self.awake = AndMask(None, self.param, expander, lean=lean, drop=asleep)
+        if torch.equal(self.awake.bits, trainable):
+            self.trainable = self.awake
         else:
-            self.awake = AndMask(awake, self.param, expander, lean=lean)
+            self.trainable = AndMask(trainable, self.param, expander, lean=lean)
 
     def __call__(self, param: Parameter) -> None:
         """Mask the gradient that was just accumulated, after taking the dense one if wanted."""

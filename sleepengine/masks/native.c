@@ -40,6 +40,11 @@ static inline uint64_t word(const uint8_t *bits, int64_t j) {
         EACH_BYTE(bits, n, ~(uint64_t)0, { *(v##W *)(x + 8 * j) &= spread##W((T)bits[j]); })      \
         for (int64_t i = n / 8 * 8; i < n; i++) x[i] &= one##W(bits, i);                          \
     }                                                                                             \
+    /* x = x AND NOT drop */                                                                      \
+    API void clear_##W(T *x, const uint8_t *bits, int64_t n) {                                    \
+        EACH_BYTE(bits, n, 0, { *(v##W *)(x + 8 * j) &= ~spread##W((T)bits[j]); })                \
+        for (int64_t i = n / 8 * 8; i < n; i++) x[i] &= (T)~one##W(bits, i);                      \
+    }                                                                                             \
     /* x[bits] = value */                                                                         \
     API void fill_##W(T *x, const uint8_t *bits, int64_t n, int64_t value) {                      \
         T v = (T)value;                                                                           \

@@ -31,6 +31,7 @@ _BYTES = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 _ARGUMENTS: dict[str, tuple[list[Any], Any]] = {
     "and": ([_P, _P, _N], None),
+    "clear": ([_P, _P, _N], None),
     "fill": ([_P, _P, _N, _N], None),
     "move": ([_P, _P, _P, _N, _I], None),
     "split": ([_P, _P, _P, _N, _I], None),
@@ -55,6 +56,7 @@ class Native:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.and_ = _by_width(library, "and")
+        self.clear = _by_width(library, "clear")
         self.fill = _by_width(library, "fill")
         self.move = _by_width(library, "move")
         self.split = _by_width(library, "split")
@@ -182,6 +184,9 @@ def _gives_right_bits(found: Native, width: int, random: np.random.Generator) ->
     p, q = fresh()
     found.and_[width](p.ctypes.data, at, n)
     right.append(np.array_equal(p, np.where(chosen, a, zero)))
+    p, q = fresh()
+    found.clear[width](p.ctypes.data, at, n)
+    right.append(np.array_equal(p, np.where(chosen, zero, a)))
     p, q = fresh()
     found.fill[width](p.ctypes.data, at, n, 77)
     right.append(np.array_equal(p, np.where(chosen, kind(77), a)))

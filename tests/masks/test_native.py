@@ -60,6 +60,13 @@ def test_every_function_writes_the_same_bits(plain, dtype, n, share):
         bit_masks.and_(a, bit_masks.AndMask(at, a, expander))
         found.append(a)
         a = x.clone()
+        dropping = bit_masks.AndMask(None, a, expander, drop=at)
+        bit_masks.and_(a, dropping)
+        found += [a, dropping.bits]
+        a = x.clone()
+        bit_masks.restore_(a, dropping, y)
+        found.append(a)
+        a = x.clone()
         bit_masks.restore_(a, bit_masks.AndMask(at, a, expander), y)
         found.append(a)
         for value in (0, 1):
@@ -85,6 +92,14 @@ def test_every_function_writes_the_same_bits(plain, dtype, n, share):
 
     for ours, theirs in zip(everything(), plain(everything), strict=True):
         assert same(ours, theirs)
+
+
+@needed
+def test_a_mask_of_bits_that_others_hold_costs_nothing():
+    x = torch.ones(64)
+    at = chosen(64, 0.5, 0)
+    assert bit_masks.AndMask(at, x, bit_masks.Expander()).nbytes == 8
+    assert bit_masks.AndMask(None, x, bit_masks.Expander(), drop=at).nbytes == 0
 
 
 @needed
