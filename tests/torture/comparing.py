@@ -36,6 +36,7 @@ def check(pair: Pair) -> None:
         wanted = masks.nodes[kind]
         found = None if found is None else (~found if kind == "asleep" else found)
         assert torch.equal(_none(found, wanted, False), wanted), f"nodes: {kind}"
+    assert pair.engine.live.event == pair.hand.event, "number of the last transaction"
     check_states(pair)
     if not pair.engine.compacted:
         pair.engine.check()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from .scale import SHARE
+
 FIGURES = "figures"
 
 
@@ -24,7 +26,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties
         if name == FIGURES
     ]
-    if told:
+    if told and SHARE is not None:
         terminalreporter.section("torture: figures")
         for test, value, seconds in sorted(told):
             terminalreporter.write_line(f"{test}: {value}, seconds {seconds:.0f}")

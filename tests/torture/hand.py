@@ -47,6 +47,7 @@ class Hand:
         )
         self.values = {n: p.detach().clone() for n, p in self.params.items()}  # parked, or frozen
         self.kept: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}  # state, and where it is known
+        self.event = 0  # numbers the transactions; fresh draws follow it
         self.init = {n: p.detach().clone() for n, p in self.params.items()}
         self.start = copied((optimizer.state_dict(), scheduler.state_dict()))
 
@@ -66,6 +67,7 @@ class Hand:
     def turn(self, after: Masks, waking: Waking) -> None:
         """Make the masks equal to `after`."""
         before, self.masks = self.masks, after
+        self.event += 1
         for name, param in self.params.items():
             was, now = before.of("asleep", name), after.of("asleep", name)
             froze, frozen = before.of("frozen", name), after.of("frozen", name)
@@ -186,6 +188,7 @@ class Hand:
     @torch.no_grad()
     def reset(self, where: dict[str, Tensor], values: dict[str, str]) -> None:
         """Weights that may train get new values and fresh state."""
+        self.event += 1
         for name, mask in where.items():
             here = mask & ~self.masks.still(name)
             self.forget_history(here)
@@ -201,6 +204,7 @@ class Hand:
     @torch.no_grad()
     def rewind(self) -> None:
         """Back to the start, but for masks, parked values and frozen ones."""
+        self.event += 1
         for name, param in self.params.items():
             goes = ~self.masks.still(name)
             param[goes] = self.init[name][goes]
@@ -224,7 +228,7 @@ class Hand:
                 "state": {n: dict(self.optimizer.state.get(p, {})) for n, p in self.params.items()},
                 "group": {k: v for k, v in group.items() if k != "params"},
                 "scheduler": self.scheduler.state_dict(),
-                "own": (self.masks, self.values, self.kept),
+                "own": (self.masks, self.values, self.kept, self.event),
                 "grads": {n: p.grad for n, p in self.params.items()},
             }
         )
@@ -242,5 +246,5 @@ class Hand:
                 self.optimizer.state[param] = before["state"][name]
         self.optimizer.param_groups[0].update(before["group"])
         self.scheduler.load_state_dict(before["scheduler"])
-        self.masks, self.values, self.kept = before["own"]
+        self.masks, self.values, self.kept, self.event = before["own"]
         self.mask_gradients()

@@ -72,7 +72,8 @@ class Network:
             torch.manual_seed(seed)
             model = Lookup() if self.sparse else Dense(self.inputs, self.outputs, self.bias)
         with torch.no_grad():
-            next(model.parameters()).view(-1)[1] = -0.0
+            for param in model.parameters():  # what a frozen weight must keep, too
+                param.view(-1)[1::3] = -0.0
         return model.to(self.dtype)
 
     def group(self) -> NodeGroup:
