@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -10,10 +9,12 @@ from torch.optim import Optimizer
 
 from sleepengine.actions.live import Live
 from sleepengine.enforcement.hooks import Callback, Enforcer
+from sleepengine.engine.beginning import Beginning
 from sleepengine.engine.holders import Hold
 from sleepengine.engine.points import KeptTimes, Points
 from sleepengine.engine.scaling import Scaling
 from sleepengine.engine.sentinel import Sentinel
+from sleepengine.engine.watching import Watching
 from sleepengine.firing.agenda import (
     Agenda,
     observes_early,
@@ -51,13 +52,12 @@ class Conductor:
         self.points = Points(live, time, kept_times)
         self.scaling = Scaling(live, enforcer, agenda.rules)
         self._hold: Hold | None = None
+        self.beginning = Beginning(live)
         self._overflowed = False  # whether the step under way changes nothing: gradients are inf
-        self._scope = scope
+        self._watching = Watching(live, enforcer, agenda, firing, scope)
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
         self._at_start: tuple[Rule, ...] = ()  # due at the start, and waiting for gradients
-        self._armed = False  # whether dense gradients are kept
-        self._seen: dict[str, tuple[weakref.ref[Tensor], int]] = {}  # gradients at the last plan
 
     def take_hold(self, before: Callback, after: Callback, begins: Callback | None = None) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
@@ -68,12 +68,16 @@ class Conductor:
         self.firing.forget_undo()
         self.live.rest()
         self.enforcer.attach(before, after, begins)
+        self.beginning.start()
+        written = [leak.name for leak in self.enforcer.leaks()]
         self.enforcer.repair()
+        self.beginning.cleared(written)
 
     def let_go(self) -> None:
         """Remove every hook; optimizer state holds its true values again."""
         self.firing.forget_undo()
         self.firing.gatherer.stop()
+        self.beginning.over()
         if self._hold is not None:
             self._hold.release()
         self.enforcer.detach()
@@ -88,16 +92,18 @@ class Conductor:
         self.points.look()
         if self.agenda.looked != self.time.iteration:  # attached again: this tick has been asked
             self.agenda.look()
+        self.beginning.rules_act()
         self._fire_ready(None)
+        self.beginning.rules_acted()
         self._at_start = tuple(self.agenda.waiting)
-        self._plan()
+        self._watching.plan()
 
     def loaded(self) -> None:
         """The engine's state was replaced while it is attached: plan the next step anew."""
         self.live.rest()
         self._stepped, self._since_step = self.time.iteration > 0, 0
         self.points.await_step()
-        self._plan()
+        self._watching.plan()
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Between backward and step: let scorers look, fire the rules that act there.
@@ -147,6 +153,7 @@ class Conductor:
         """
         self.time.iteration += 1
         self._since_step += 1
+        self.beginning.over()
         captured = (self.enforcer.captured() or None) if stepped else None
         captured = None if self._overflowed else captured
         if stepped:
@@ -164,7 +171,7 @@ class Conductor:
             if stepped:
                 self._stepped = True
                 self.agenda.window, self._since_step = self._since_step, 0
-                self._plan()
+                self._watching.plan()
         self.sentinel.tick(self.time.iteration)
 
     def _observe(self, captured: Mapping[str, Tensor] | None) -> None:
@@ -194,8 +201,8 @@ class Conductor:
         self.agenda.happened(events, metrics)
         self.time.events(frozenset())
         self._fire_ready(None)
-        if self.agenda.watches and self._since_step == 0 and not self._backward_began():
-            self._plan()
+        if self.agenda.watches and self._since_step == 0 and not self._watching.backward_began():
+            self._watching.plan()
 
     def end(self) -> None:
         """The run is over: every schedule must have reached its target."""
@@ -214,32 +221,6 @@ class Conductor:
                     rule.who.scorer.reset()
         self._since_step = 0
         self._stepped = False
-
-    def _plan(self) -> None:
-        """Watch the coming forward and backward passes if a rule will read them."""
-        if self._armed:
-            self.enforcer.disarm()
-        self._armed = self.agenda.wants_gradients()
-        watched = self.agenda.wants_passes()
-        self.live.planned(self._armed or bool(watched))
-        if self._armed:
-            self.enforcer.arm(self._scope)
-        if not self.agenda.watches:
-            return
-        self.firing.gatherer.watch([(rule, self.firing.scope_of(rule)) for rule in watched])
-        self._seen = {n: (weakref.ref(grad), grad._version) for n, grad in self._gradients()}
-
-    def _gradients(self) -> list[tuple[str, Tensor]]:
-        grads = ((name, self.live.params[name].grad) for name in self._scope)
-        return [(name, grad) for name, grad in grads if grad is not None]
-
-    def _backward_began(self) -> bool:
-        """Whether a gradient was written since the last plan: too late to watch that backward."""
-        for name, grad in self._gradients():
-            seen = self._seen.get(name)
-            if seen is None or seen[0]() is not grad or seen[1] != grad._version:
-                return True
-        return False
 
     def _fire_ready(self, captured: Mapping[str, Tensor] | None) -> None:
         ready: list[Rule] = self.agenda.take(

@@ -19,18 +19,23 @@ if TYPE_CHECKING:
 
 
 def order(engine: SleepEngine, masks: MaskStore) -> None:
-    """Rules that fire at attach may have cleared momentum that was loaded before."""
+    """Masks and rules of attach may have cleared what was loaded before it."""
     store = engine.live.store
-    if not engine.attached or engine.time.iteration > 0:
+    if not engine.attached:
         return
+    masked: list[str] = []
     for name in store.entries():
         now, then = store.trainable_bits(name), masks.trainable_bits(name)
         full = bits.full(store.numel(name), store.device(name))
         if now is not None and bits.any_set(bits.bit_andnot(full if then is None else then, now)):
-            raise StateError(
-                f"{name!r} was masked since attach() where the saved run trains it: call "
-                "load_state_dict() before attach()"
-            )
+            masked.append(name)
+    lost = engine.conductor.beginning.lost(masked)
+    if lost:
+        raise StateError(
+            f"{', '.join(map(repr, lost[:5]))}: attach() has masked or changed what may have been "
+            "loaded before it: call load_state_dict() before attach(), or after it first that of "
+            "model and optimizer and then that of the engine"
+        )
 
 
 def nodes(masks: MaskStore, nodes: NodeMasks, statistics: Mapping[str, Any]) -> None:
