@@ -19,7 +19,7 @@ from sleepengine.report.page import write_report
 from sleepengine.report.plan_tables import event_table, plan_words, tensor_table
 from sleepengine.report.run_data import RunData
 from sleepengine.report.schedule_chart import PlannedAction, schedule_chart
-from sleepengine.report.terminal import compare_table, show_table
+from sleepengine.report.terminal import compare_table, node_table, show_table
 
 PIPED_WIDTH = 100
 
@@ -67,9 +67,11 @@ def _page(folder: Path) -> Path | None:
 
 
 def show_run(folder: Path) -> None:
-    """The results table of a run, and what it says in words."""
+    """The results table of a run, that of its nodes, and what it says in words."""
     run = RunData.load(folder)
-    _print(show_table(run), Text(), *(Text(sentence) for sentence in headline(run)))
+    nodes = node_table(run)
+    tables = [show_table(run)] if nodes is None else [show_table(run), Text(), nodes]
+    _print(*tables, Text(), *(Text(sentence) for sentence in headline(run)))
 
 
 def show_comparison(folders: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sleepengine.report.mask_results import story_of
+from sleepengine.report.node_tables import group_cells
 from sleepengine.report.rows import refuse_twins, unlike
 from sleepengine.report.run_data import RunData
 from sleepengine.report.tables import (
@@ -131,6 +132,13 @@ def show_table(run: RunData) -> Fitted:
             ways.insert(1, [Sheet(title, joined)])
     note = reference_text(run)
     return Fitted(ways, (f"{note[:1].upper()}{note[1:]}.",) if note else ())
+
+
+def node_table(run: RunData) -> Fitted | None:
+    """A row per group of nodes; None where the run knows of none."""
+    cells = group_cells(run)
+    title = "Nodes, means over the seeds" if len(run.meta.seeds) > 1 else "Nodes"
+    return Fitted([[Sheet(title, cells, (0,))]]) if cells else None
 
 
 def compare_table(runs: Sequence[RunData]) -> Fitted:

@@ -17,6 +17,7 @@ _ARMS = {
     "random": "random pruning",
     "dense": "dense network",
     "train": "network",
+    "all": "all tasks",
 }
 _SHORT = {
     "reinit": "random reinit",

@@ -29,6 +29,7 @@ from sleepengine.report.node_tables import group_cells, node_cells
 from sleepengine.report.page import render_page
 from sleepengine.report.records import GroupsLine
 from sleepengine.report.run_data import RunData
+from sleepengine.report.terminal import node_table
 
 GROUP = NodeGroup("fc1", 30, [Slice("fc1.weight")], [Slice("fc2.weight", 1)])
 END = {"dormancy": [0.01] + [1.0] * 29, "churn": [0.0] * 15 + [1.0] * 15}
@@ -215,3 +216,10 @@ def test_the_network_of_an_engine_at_any_step():
         for plot in (before, now)
     ]
     assert drawn == [5 + 3, 4 + 3]
+
+
+def test_nodes_in_the_terminal(run):
+    (sheet,) = node_table(run).ways[0]
+    assert sheet.title == "Nodes, means over the seeds"
+    assert sheet.cells == group_cells(run)
+    assert node_table(replace(run, groups=None, nodes=())) is None
