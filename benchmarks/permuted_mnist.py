@@ -6,8 +6,7 @@ ability to learn does as well on the last task as on the first ones (Dohare et a
 
     python benchmarks/permuted_mnist.py --data FOLDER --out FOLDER
 
-FOLDER holds mnist.npz (or the four IDX files). Written are results.json, permuted_mnist.svg and
-permuted_mnist.png.
+FOLDER holds mnist.npz (or the four IDX files). Written: results.json, permuted_mnist.svg and .png.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import click
 import torch
@@ -104,16 +104,7 @@ def train(arm: Arm, setting: Setting, split: Split, seed: int) -> Story:
         keep_records=50,
     )
     resets = [0]
-    # Every node has one bias.
-    engine.on(
-        "RESET",
-        lambda news: resets.extend(
-            counts.changed
-            for record in news.records
-            for name, counts in record.tensors.items()
-            if name.endswith(".bias")
-        ),
-    )
+    engine.on("RESET", lambda news: resets.append(news.nodes.count()))
     tasks = torch.Generator().manual_seed(1000 + seed)
     story = Story(arm.name, seed, [], [], [], 0.0)
     begun = time.perf_counter()
@@ -159,8 +150,7 @@ def _silent(model: nn.Sequential, x: Tensor) -> float:
 
 def mean_of(stories: Sequence[Story], of: Callable[[Story], Sequence[float]]) -> list[float]:
     """Task by task, over the seeds."""
-    columns = zip(*(of(one) for one in stories), strict=True)
-    return [sum(column) / len(column) for column in columns]
+    return [fmean(column) for column in zip(*(of(one) for one in stories), strict=True)]
 
 
 def table(by_arm: Mapping[str, Sequence[Story]], tasks: int) -> list[str]:
@@ -170,12 +160,12 @@ def table(by_arm: Mapping[str, Sequence[Story]], tasks: int) -> list[str]:
     lines = [f"{'online accuracy, %, tasks':28}" + "".join(f"{head:>9}" for head in heads)]
     for name, stories in by_arm.items():
         accuracy = mean_of(stories, lambda one: one.accuracy)
-        means = [100 * _mean(accuracy[i : i + wide]) for i in range(0, tasks, wide)]
+        means = [100 * fmean(accuracy[i : i + wide]) for i in range(0, tasks, wide)]
         lines.append(f"{name:28}" + "".join(f"{mean:9.2f}" for mean in means))
     for name, stories in by_arm.items():
         silent = mean_of(stories, lambda one: one.silent)[-1]
-        resets = _mean([sum(one.resets) for one in stories])
-        seconds = _mean([one.seconds for one in stories])
+        resets = fmean([sum(one.resets) for one in stories])
+        seconds = fmean([one.seconds for one in stories])
         lines.append(
             f"{name:28}{100 * silent:.1f} % of units silent at the end, {resets:.0f} nodes reset, "
             f"{seconds:.0f} s"
@@ -191,7 +181,7 @@ def plot(by_arm: Mapping[str, Sequence[Story]], setting: Setting, smooth: int) -
         handles = []
         for i, stories in enumerate(by_arm.values()):
             accuracy = mean_of(stories, lambda one: one.accuracy)
-            shown = [_mean(accuracy[k : k + smooth]) for k in range(len(accuracy) - smooth + 1)]
+            shown = [fmean(accuracy[k : k + smooth]) for k in range(len(accuracy) - smooth + 1)]
             tasks = [k + (smooth + 1) / 2 for k in range(len(shown))]
             handles += axes.plot(tasks, shown, color=COLOURS[i], linestyle=STYLES[i % len(STYLES)])
         axes.set_xlabel("task")
@@ -208,10 +198,6 @@ def plot(by_arm: Mapping[str, Sequence[Story]], setting: Setting, smooth: int) -
     )
     alt = "Accuracy while learning, task by task, of " + ", ".join(by_arm)
     return draw("permuted_mnist", caption, alt, paint)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 @click.command(help=__doc__)
