@@ -168,7 +168,11 @@ def _put_rows(part: Tensor, full: Tensor, index: Tensor) -> None:
         full.index_copy_(0, index.to(full.device), part)
         return
     rows, values = full.view(len(full), -1), part.view(len(part), -1)
-    rows.view(torch.uint8).numpy()[index.numpy()] = values.view(torch.uint8).numpy()
+    if not rows.shape[1]:
+        return
+    row = f"V{rows.shape[1] * rows.element_size()}"  # as many bytes as one
+    whole = rows.view(torch.uint8).numpy().view(row)[:, 0]
+    whole[index.numpy()] = values.view(torch.uint8).numpy().view(row)[:, 0]
 
 
 def _like(part: Tensor, full: Tensor) -> Tensor:

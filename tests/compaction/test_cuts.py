@@ -19,7 +19,11 @@ def cuts(draw):
 
 
 @settings(deadline=None)
-@given(cuts(), st.sampled_from([torch.float32, torch.float64, torch.bool]), st.booleans())
+@given(
+    cuts(),
+    st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.bool]),
+    st.booleans(),
+)
 def test_lines(cut, dtype, turned):
     full = torch.arange(cut.shape.numel()).view(cut.shape).to(dtype)
     if turned and full.dim() == 4:
