@@ -20,6 +20,8 @@ from sleepengine.errors import FileError
 from sleepengine.files.tensor_bytes import is_dense, pack, unpack
 
 MAX_DEPTH = 64
+# Python prints no integer of more than 4,300 decimal digits, so that no message could show it.
+MAX_BITS = 14_000
 _JSON_INTEGERS = range(-(2**63), 2**63)
 
 
@@ -61,6 +63,8 @@ def _encode(value: Any, where: str, depth: int, tensors: dict[str, Tensor]) -> A
     if value is None or kind is bool or kind is str:
         return value
     if kind is int:
+        if value.bit_length() > MAX_BITS:
+            _refuse(where, f"an integer of {value.bit_length()} bits; the most is {MAX_BITS}")
         return value if value in _JSON_INTEGERS else {"int": hex(value)}
     if kind is float:
         return value if math.isfinite(value) else {"float": struct.pack(">d", value).hex()}
@@ -114,7 +118,7 @@ def _decode(value: Any, where: str, depth: int, tensors: dict[str, Tensor]) -> A
         if form == "bytes":
             return base64.b64decode(_of(str, body), validate=True)
         if form == "int":
-            return int(_of(str, body), 16)
+            return _integer(_of(str, body))
         if form == "float":
             return struct.unpack(">d", bytes.fromhex(_of(str, body)))[0]
     except (ArithmeticError, ValueError, TypeError, KeyError, RuntimeError, struct.error) as fault:
@@ -137,6 +141,12 @@ def _decode_pairs(
             _refuse(where, f"the key {key!r} is there twice")
         found[key] = _decode(item, f"{where}[{key!r}]", depth - 1, tensors)
     return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_BITS // 4 + 3:
+        raise ValueError(f"{len(text)} digits")
+    return int(text, 16)
 
 
 def _of(kind: type, value: Any) -> Any:
