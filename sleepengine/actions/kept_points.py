@@ -88,6 +88,7 @@ class KeptPoints:
 
     def __init__(self) -> None:
         self._points: dict[str, KeptPoint] = {}
+        self._unfinished: set[str] = set()
 
     def __getitem__(self, tag: str) -> KeptPoint:
         """The point, or an error that lists what is kept."""
@@ -110,18 +111,19 @@ class KeptPoints:
     def keep(self, tag: str, live: Live, step: int, parts: frozenset[str]) -> None:
         """Keep the run as it is now under `tag`; a tag that is kept already stays as it is."""
         if tag not in self._points:
-            self._points[tag] = take(live, step, parts)
+            point = self._points[tag] = take(live, step, parts)
+            if not point.finished:
+                self._unfinished.add(tag)
 
     @property
     def unfinished(self) -> bool:
         """Whether a point still waits for the schedule of the next step."""
-        return not all(point.finished for point in self._points.values())
+        return bool(self._unfinished)
 
     def finish(self, live: Live) -> None:
         """Learning rates and schedulers of the points that wait are those of now."""
-        for tag, point in self._points.items():
-            if point.finished:
-                continue
+        for tag in self._unfinished:
+            point = self._points[tag]
             self._points[tag] = replace(
                 point,
                 optimizers=tuple(
@@ -131,6 +133,7 @@ class KeptPoints:
                 schedulers=tuple(copy.deepcopy(s.state_dict()) for s in live.schedulers),
                 finished=True,
             )
+        self._unfinished = set()
 
     def state_dict(self) -> dict[str, Any]:
         """Every point, as plain values and tensors."""
@@ -179,3 +182,4 @@ class KeptPoints:
     def replace(self, points: dict[str, KeptPoint]) -> None:
         """Hold exactly these points."""
         self._points = dict(points)
+        self._unfinished = {tag for tag, point in points.items() if not point.finished}

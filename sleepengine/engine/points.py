@@ -88,6 +88,8 @@ class Points:
         Raises:
             RewindError: a schedule is not what was kept.
         """
+        if not self.pending:
+            return
         tag, self._live.rewound = self._live.rewound, None
         if tag is not None:
             rewind_schedule(self._live, self._live.kept[tag], f"Rewind(to={tag!r})")

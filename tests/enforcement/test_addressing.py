@@ -153,7 +153,7 @@ def test_the_run_is_that_of_a_network_masked_by_hand(groups, maker):
 @pytest.mark.parametrize("groups", list(GROUPS))
 def test_what_is_saved_stands_at_the_places_of_the_optimizer(groups):
     """state_dict() numbers parameters by group; true values appear under the right number."""
-    net, params, optimizer = build(groups, "adamw")
+    net, _, optimizer = build(groups, "adamw")
     train(net, optimizer, 3)
     true = copy.deepcopy(optimizer.state_dict())
     engine = SleepEngine(net, optimizer, park_state="all").attach()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import gc
-
 import pytest
-import torch
 from ignite.engine import Engine, EventEnum, Events
 from torch import nn, optim
 
-from saliency import Gradient, Magnitude, Scorer, Snip
-from schedules import cosine, every, linear, once, plateau
+from saliency import Gradient, Magnitude, Snip
+from schedules import cosine, every, linear, once
 from sleepengine import (
     Kept,
     NofM,
@@ -23,16 +19,11 @@ from sleepengine import (
     SetupError,
     Sleep,
     SleepEngine,
-    StateError,
-    UnknownNameError,
     Wake,
     Who,
-    by,
     older_than,
     on_event,
-    rate,
     to,
-    where,
 )
 
 HALF = Who(Magnitude(), amount=to(0.5))
@@ -97,6 +88,8 @@ CONSTRUCTION = {
         "rewinds the data order; give sampler=",
     ),
 }
+
+
 RULES = {
     "no who": (lambda: Rule(once("1it"), None, Sleep()), r"needs a who=Who\(\.\.\.\)"),
     "who too many": (lambda: Rule(once("1it"), HALF, Rewind()), "leave out who="),
@@ -127,6 +120,8 @@ RULES = {
     "kept": (lambda: Kept(""), "give a kept point"),
     "on_event": (lambda: on_event("STARTED"), "not an Ignite event"),
 }
+
+
 ATTACH = {
     "epochs": (lambda: make(sleep("2ep")).attach(), "'2ep' needs the length of an epoch"),
     "kept point": (
@@ -231,254 +226,3 @@ def test_a_schedule_that_cannot_end_in_the_run_is_refused_at_the_start():
     )
     with pytest.raises(ScheduleError, match=r"short of its target 0\.9"):
         make(rule).attach(total_steps=12)
-
-
-# --- two engines ------------------------------------------------------------------------------
-
-
-def test_two_engines_on_one_optimizer():
-    engine = make().attach()
-    other = SleepEngine(engine.model, engine.live.optimizers)
-    with pytest.raises(SetupError, match=r"another engine is attached to 0\.weight, .*detach\(\)"):
-        other.attach()
-    assert not other.attached
-    engine.detach()
-    assert other.attach().attached
-
-
-def test_two_engines_on_one_model_with_masks():
-    engine = make().attach()
-    engine.sleep_weights("2")
-    other = SleepEngine(engine.model, optim.SGD(engine.model.parameters(), 0.1))
-    with pytest.raises(SetupError, match=r"another engine is attached to .*2\.weight"):
-        other.attach()
-    trainer = Engine(lambda *_: None)
-    with pytest.raises(SetupError, match=r"another engine is attached to .*2\.weight"):
-        other.attach(trainer)
-    assert "sleep_fraction" not in vars(trainer.state)
-
-
-def test_two_engines_with_an_optimizer_each_are_both_named_though_nothing_sleeps():
-    model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 3))
-    rule = Rule(once("9it"), Who(Magnitude(), amount=by(0.5), params="1.weight"), Sleep())
-    first = SleepEngine(model, optim.SGD(model.parameters(), 0.1), [rule])
-    other = SleepEngine(model, optim.Adam(model[1].parameters()), params="1.weight")
-    with first.attach():
-        with pytest.raises(
-            SetupError,
-            match=r"attached to 1\.weight, 1\.bias \(SGD; rules: Sleep-Magnitude\); "
-            r"this one \(Adam; rules: none\)",
-        ):
-            other.attach()
-        assert not model[1].weight._post_accumulate_grad_hooks
-        with pytest.raises(SetupError, match=r"attached to 0\.weight"):
-            SleepEngine(model).attach()
-    with other.attach(), pytest.raises(SetupError, match=r"\(Adam; rules: none\)"):
-        first.attach()
-    first.attach().detach()
-
-
-def test_an_engine_that_is_gone_holds_nothing():
-    model = nn.Linear(5, 6)
-    engine = SleepEngine(model).attach()
-    copied = copy.deepcopy(model)
-    SleepEngine(copied).attach()
-    del engine
-    gc.collect()
-    SleepEngine(model).attach()
-
-
-def test_two_engines_on_two_halves_of_a_model():
-    model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 3))
-    for layer in model:
-        SleepEngine(layer, optim.SGD(layer.parameters(), 0.1)).attach().sleep_weights("weight")
-
-
-# --- asking and telling -----------------------------------------------------------------------
-
-CALLS = {
-    "layer": (lambda e: e.sleep_weights("fc"), "there is no layer or parameter 'fc'"),
-    "nearest layer": (lambda e: e.wake_weights("2.weigth"), "Did you mean '2.weight'"),
-    "position": (lambda e: e.sleep_weights("0", (9, 9)), r"position \(9, 9\) is outside the shape"),
-    "shape": (
-        lambda e: e.freeze_weights("0", torch.ones(2, 2).bool()),
-        r"the mask has shape \(2, 2\), the parameter has \(6, 5\)",
-    ),
-    "numbers": (lambda e: e.sleep_weights("0", torch.ones(6, 5)), "write `mask != 0` for a mask"),
-    "asked position": (lambda e: e.is_sleeping("0", (9, 9)), "outside the shape"),
-    "view": (lambda e: e["3"], "there is no layer or parameter '3'"),
-    "undo": (lambda e: e.undo(), "there is nothing to undo"),
-    "event": (lambda e: e.on("slept", print), "there is no event 'slept'. Valid: 'SLEPT'"),
-    "never kept": (
-        lambda e: e.wake_weights("0", value=Kept("7it")),
-        "nothing was kept at '7it'.*keep=",
-    ),
-    "value": (lambda e: e.wake_weights("0", value="zeros"), "Did you mean 'zero'"),
-    "masks": (lambda e: e.set_masks({"0.weight": torch.ones(6, 5)}), "give a bool tensor"),
-    "name of mask": (
-        lambda e: e.set_masks({"0.wight": torch.ones(6, 5).bool()}),
-        r"Did you mean '0\.weight'",
-    ),
-    "rule": (lambda e: e.fire("now"), "'now' is not a Rule"),
-}
-
-
-@pytest.mark.parametrize("case", list(CALLS))
-def test_calls(case, same):
-    engine = make().attach()
-    act, message = CALLS[case]
-    before = copy.deepcopy(engine.state_dict())
-    with pytest.raises(SetupError, match=message):
-        act(engine)
-    assert same(engine.state_dict(), before)
-
-
-def test_an_unknown_name_is_an_unknown_name_error():
-    with pytest.raises(UnknownNameError):
-        make().sleep_weights("fc")
-
-
-class _Half(Scorer):
-    def score(self, signals):
-        return {name: w.abs()[:1, :2] for name, w in signals.weights.items()}
-
-
-class _Some(Scorer):
-    def score(self, signals):
-        return {}
-
-
-FIRING = {
-    "shape": (
-        Who(_Half(), amount=to(0.5)),
-        r"gave scores of shape \(1, 2\) for 0\.weight of shape",
-    ),
-    "missing": (Who(_Some(), amount=to(0.5)), r"gave no scores for \['0\.weight'"),
-    "filter": (
-        Who(None, amount=by(0.5), where=where(lambda name, shape: torch.ones(2))),
-        "give a bool tensor of shape",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", list(FIRING))
-def test_firing(case, same):
-    engine = make().attach()
-    before = copy.deepcopy(engine.state_dict())
-    who, message = FIRING[case]
-    with pytest.raises(ValueError, match=message):
-        engine.fire(sleep(who=who))
-    assert same(engine.state_dict(), before)
-
-
-# --- saved engines ----------------------------------------------------------------------------
-
-
-def remembering():
-    return [
-        sleep("1it", Who(Gradient(), amount=to(0.25))),
-        Rule(every("1it"), Who(Magnitude(), amount=rate(0.02), params="0"), Sleep()),
-        Rule(plateau("loss", 2), HALF, Wake("original")),
-    ]
-
-
-def damaged():
-    """What can be wrong with a saved engine: a change of the state, and the message."""
-    bits = ("masks", "masks", "asleep", "weights", "0.weight")
-    return {
-        "no dict": (lambda s: [1], "must be a dict, got list"),
-        "missing": (lambda s: s.pop("clock"), r"lacks \['clock'\]"),
-        "unknown": (lambda s: s.update(extra=1), r"unknown \['extra'\]"),
-        "format": (lambda s: s.update(format=99), "has format 99"),
-        "rules": (lambda s: s["rules"].__setitem__(0, "other"), "had other rules: saved 'other'"),
-        "fewer rules": (lambda s: s["rules"].pop(), "their number differs"),
-        "bits": (lambda s: _at(s, *bits)["bits"].add_(1), "0.weight"),
-        "count": (lambda s: _at(s, *bits).update(count=3), "0.weight"),
-        "length": (lambda s: _at(s, *bits).update(bits=torch.zeros(1).byte()), "0.weight"),
-        "name": (
-            lambda s: _at(s, *bits[:-1]).update({"0.wight": _at(s, *bits)}),
-            "Did you mean '0.weight'",
-        ),
-        "parked": (lambda s: s["parked"].pop("0.weight"), "'0.weight' have no parked value"),
-        "too many parked": (
-            lambda s: s["parked"].update({"2.bias": _all_parked(3)}),
-            "'2.bias' are parked where nothing sleeps",
-        ),
-        "frozen": (lambda s: s["frozen"]["frozen_values"].clear(), "frozen_values are of"),
-        "clock": (lambda s: s["clock"].pop("metrics"), "saved clock has fields"),
-        "clock's number": (lambda s: s["clock"].update(iteration="x"), "damaged.*invalid literal"),
-        "metrics": (lambda s: s["clock"].update(metrics={"loss": [1]}), "damaged"),
-        "steps": (
-            lambda s: s["optimizer_state"].update(steps_since_fill=[-1]),
-            "non-negative ints",
-        ),
-        "waiting": (lambda s: s["waiting"].append("nobody"), r"unknown rules \['nobody'\]"),
-        "carries": (lambda s: s["carries"].update(x="much"), "damaged.*could not convert"),
-        "memories": (lambda s: s["memories"].pop("Wake-Magnitude"), "memories are of"),
-        "scorer": (
-            lambda s: s["memories"]["Wake-Magnitude"].update(scorer={"sum": 1}),
-            "damaged.*keeps no state",
-        ),
-        "filters": (lambda s: s["memories"]["Wake-Magnitude"].update(filters=[{}]), "damaged"),
-        "kept point": (
-            lambda s: s["kept_points"]["init"]["weights"].update({"0.weight": torch.ones(2)}),
-            r"kept point 'init': 0\.weight has shape \(2,\), model: \(6, 5\)",
-        ),
-        "happened": (lambda s: s["happened"].clear(), "damaged"),
-        "journal": (lambda s: s["journal"].clear(), ""),
-        "seed": (lambda s: s.update(seed=None), "damaged"),
-    }
-
-
-def _at(state, *path):
-    for key in path:
-        state = state[key]
-    return state
-
-
-def _all_parked(n):
-    mask = {"bits": torch.tensor([2**n - 1], dtype=torch.uint8), "count": n}
-    return {"shape": [n], "dtype": "torch.float32", "mask": mask, "values": torch.ones(n)}
-
-
-@pytest.fixture(scope="module")
-def saved():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        engine = make(*remembering()).attach()
-        (optimizer,) = engine.live.optimizers
-        for i in range(3):
-            optimizer.zero_grad()
-            engine.model(torch.randn(4, 5)).square().sum().backward()
-            optimizer.step()
-            engine.metric("loss", 1.0 + i)
-        engine.freeze_weights("2", (0, slice(None)))
-    return engine.state_dict()
-
-
-@pytest.mark.parametrize("case", list(damaged()))
-def test_a_state_that_does_not_fit_changes_nothing(case, saved, same):
-    engine = make(*remembering()).attach()
-    (optimizer,) = engine.live.optimizers
-    engine.model(torch.randn(4, 5)).square().sum().backward()
-    optimizer.step()
-
-    def everything():
-        parts = [engine.state_dict(), engine.model.state_dict(), optimizer.state_dict()]
-        return copy.deepcopy([*parts, engine.model[0].weight.grad])
-
-    before = everything()
-    change, message = damaged()[case]
-    state = copy.deepcopy(saved)
-    changed = change(state)
-    with pytest.raises(StateError, match=f"(?s){message}"):
-        engine.load_state_dict(changed if case == "no dict" else state)
-    assert same(everything(), before)
-    engine.load_state_dict(copy.deepcopy(saved))
-    assert same(engine.state_dict(), saved)
-
-
-def test_a_state_of_another_model(saved):
-    other = make(*remembering(), model=nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)))
-    with pytest.raises(StateError, match=r"0\.weight"):
-        other.load_state_dict(saved)
