@@ -138,10 +138,11 @@ def main(
         ours, theirs, agree = build()
         ratios[name] = (statistics.quantiles(paired(ours, theirs, turns, clock), n=4), agree)
         click.echo(f"{name}: {ratios[name]}", err=True)
-    where = f"{date.today()}, {machine(threads)}, {clock.__name__}"
+    kind = "processor time" if threads == 1 else "wall time"
+    where = f"{date.today()}, {machine(threads)}, {kind}"
     out.write_text(json.dumps({"where": where, "parts": parts, "ratios": ratios}, indent=1))
     lines = [
-        f"{where}. Time and peak memory, 256 samples:",
+        f"{where}. Time and peak memory, 256 samples, two hidden layers:",
         "",
         *table("curvature, inputs", columns, parts["curvature"]),
         "",
