@@ -192,6 +192,9 @@ def _at(config: Config, path: KeyPath, make: Callable[[], T]) -> T:
         raise _fault(config, path, str(error)) from error
     except (ValueError, TypeError) as error:
         raise _fault(config, path, f"{type(error).__name__}: {error}") from error
+    except (RuntimeError, MemoryError) as error:  # too large, say
+        words = str(error).splitlines() or [type(error).__name__]
+        raise _fault(config, path, f"cannot be made: {words[0]}") from error
 
 
 def _fault(config: Config, path: KeyPath, message: str) -> ConfigError:

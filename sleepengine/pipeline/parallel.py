@@ -90,6 +90,25 @@ class Parallel:
     def _carry_out(self, interrupts: Interrupts) -> None:
         parts = [part for part in self._parts() if part.meta["status"] != "finished"]
         processes = [self._start(part) for part in parts]
+        try:
+            asked = self._watch(processes, interrupts)
+        except BaseException:
+            # A second Ctrl-C, say: workers that nobody waits for would train on.
+            _ask(processes)
+            for process in processes:
+                process.communicate()
+            raise
+        told = [process.communicate()[1] for process in processes]
+        # One that was asked while it was still starting dies of the signal; nothing is lost.
+        gone = (0, INTERRUPTED, -signal.SIGTERM) if asked else (0, INTERRUPTED)
+        for process, words in zip(processes, told, strict=True):
+            if process.returncode not in gone:
+                raise WorkerError(words.strip().removeprefix("error: ") or "a worker was killed")
+        if any(process.returncode for process in processes):
+            raise KeyboardInterrupt
+
+    def _watch(self, processes: Sequence[subprocess.Popen[str]], interrupts: Interrupts) -> bool:
+        """Wait for all; whether they were asked to stop, since one failed or Ctrl-C was pressed."""
         asked = False
         with self._bar() as bar:
             while any(process.poll() is None for process in processes):
@@ -99,14 +118,7 @@ class Parallel:
                     asked = True
                     _ask(processes)
                 bar.update(self._networks() - bar.n)
-        told = [process.communicate()[1] for process in processes]
-        # One that was asked while it was still starting dies of the signal; nothing is lost.
-        gone = (0, INTERRUPTED, -signal.SIGTERM) if asked else (0, INTERRUPTED)
-        for process, words in zip(processes, told, strict=True):
-            if process.returncode not in gone:
-                raise WorkerError(words.strip().removeprefix("error: ") or "a worker was killed")
-        if any(process.returncode for process in processes):
-            raise KeyboardInterrupt
+        return asked
 
     def _start(self, part: RunFolder) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "sleepengine", "resume", str(part.path.absolute())]

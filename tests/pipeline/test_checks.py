@@ -117,6 +117,12 @@ def test_it_is_told_at_its_line(text: str, words: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_is_too_large_is_told_at_its_line() -> None:
+    text = HEAD.replace("[6]", "[1000000000000000]")
+    with pytest.raises(ConfigError, match=r"^<text>:1:8: cannot be made: .*"):
+        plan(text, data=data())
+
+
 def test_every_one_of_them_is_told() -> None:
     text = rule("{once: 60it}").replace("10it}\n    who", "50it}\n    who")
     with pytest.raises(ConfigError) as told:

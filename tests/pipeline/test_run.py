@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,9 @@ from sleepengine.errors import ConfigError, SetupError, UnknownNameError
 from sleepengine.files import container
 from sleepengine.masks.store import MaskStore
 from sleepengine.pipeline.configuration.config import load
-from sleepengine.pipeline.experiments import lottery
-from sleepengine.pipeline.experiments.jobs import Job
 from sleepengine.pipeline.parts import Given, Parts
 from sleepengine.pipeline.problems.bundle import Data, Scaling, Split
 from sleepengine.pipeline.running import run
-from sleepengine.pipeline.training.evaluate import Score, evaluate
-from sleepengine.pipeline.training.network import State, make
 from sleepengine.pipeline.training.train import TrainingError
 from sleepengine.report.run_data import RunData
 
@@ -150,73 +145,6 @@ def test_training_is_that_of_a_plain_loop(tmp_path: Path) -> None:
     assert torch.equal(own.weight, ended[1].weight)
 
 
-def _begin(config: str, arm: str, level: int) -> tuple[Parts, State, Any]:
-    """A ticket that was trained a little, and the network of an arm as it begins on top of it."""
-    parts = Parts.of(load(config), None, Given(data=blobs()))
-    ticket = make(parts, 0)
-    ticket.engine.attach(steps_per_epoch=5, total_steps=10)
-    for step, (x, y) in enumerate(parts.batches(0)):
-        ticket.optimizer.zero_grad()
-        nn.functional.cross_entropy(ticket.model(x), y).backward()
-        ticket.optimizer.step()
-        if step == 3:
-            at_four = {n: p.detach().clone() for n, p in ticket.model.named_parameters()}
-    ticket.engine.detach()
-    state = ticket.state_dict()
-    return parts, {**state, "at_four": at_four}, lottery.begin(parts, Job(arm, 0, level), state)
-
-
-def test_the_ticket_begins_with_its_first_weights() -> None:
-    parts, _, network = _begin(EARLY, "ticket", 1)
-    first = dict(parts.model(0).named_parameters())
-    for name, parameter in network.model.named_parameters():
-        awake = network.engine.store.awake(name)
-        kept = torch.ones_like(parameter, dtype=torch.bool) if awake is None else awake
-        assert torch.equal(parameter[kept], first[name][kept])
-        assert not parameter[~kept].any()
-    assert (network.awake_count, network.start, network.optimizer.state_dict()["state"]) == (
-        21,
-        0,
-        {},
-    )
-
-
-def test_controls_have_the_tickets_counts_and_other_weights_or_places() -> None:
-    parts, _, ticket = _begin(EARLY, "ticket", 1)
-    level = ticket.state_dict()
-    wanted = {n: ticket.engine.store.asleep_count(n) for n in ticket.engine.scope}
-    assert sum(wanted.values()) == 21
-    first = dict(parts.model(0).named_parameters())
-    reinit = lottery.begin(parts, Job("random_reinit", 0, 1), level)
-    places = lottery.begin(parts, Job("random_mask", 0, 1), level)
-    for name in ticket.engine.scope:
-        awake = ticket.engine.store.awake(name)
-        assert awake is not None
-        assert torch.equal(reinit.engine.store.awake(name), awake)
-        drawn = dict(reinit.model.named_parameters())[name]
-        assert not torch.equal(drawn[awake], first[name][awake])
-        assert places.engine.store.asleep_count(name) == wanted[name]
-        there = places.engine.store.awake(name)
-        assert there is not None
-        assert torch.equal(dict(places.model.named_parameters())[name][there], first[name][there])
-    assert places.engine.store.digest() != ticket.engine.store.digest()
-    again = lottery.begin(parts, Job("random_mask", 0, 1), level)
-    assert again.engine.store.digest() == places.engine.store.digest()
-
-
-@pytest.mark.parametrize("arm", ["ticket", "random_mask"])
-def test_a_late_rewind_begins_at_its_step_with_its_weights(arm: str) -> None:
-    _, state, network = _begin(LATE, arm, 1)
-    assert network.start == network.engine.time.iteration == 4
-    for name, parameter in network.model.named_parameters():
-        awake = network.engine.store.awake(name)
-        kept = torch.ones_like(parameter, dtype=torch.bool) if awake is None else awake
-        assert torch.equal(parameter[kept], state["at_four"][name][kept])
-    # Adam has taken four steps at the kept point.
-    steps = [float(s["step"]) for s in network.optimizer.state_dict()["state"].values()]
-    assert steps == [4.0] * 4
-
-
 @pytest.mark.parametrize("config", [EARLY, LATE])
 def test_a_lottery_is_written_level_by_level(tmp_path: Path, config: str) -> None:
     result = run(config, out=tmp_path / "run", data=blobs(), progress=False)
@@ -306,29 +234,3 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="training loss before step 5 is nan"):
         run(PLAIN, out=tmp_path / "run", data=blobs(), loss_fn=broken, progress=False)
     assert RunData.load(tmp_path / "run").meta.status == "failed"
-
-
-class Half(nn.Module):
-    """Class 0 for the first feature below zero, else class 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([-x[:, 0], x[:, 0]], dim=1)
-
-
-@pytest.mark.parametrize("batch", [1, 2, 3, 100])
-def test_evaluate_does_not_depend_on_the_batch(batch: int) -> None:
-    split = Split(torch.tensor([[-1.0], [1.0], [2.0]]), torch.tensor([0, 0, 1]))
-    model = nn.Sequential(Half(), nn.Dropout(0.5))
-    model[1].eval()
-    score = evaluate(model, split, nn.functional.cross_entropy, batch_size=batch)
-    # -log of 1/(1+e^-2), 1/(1+e^2), 1/(1+e^-4)
-    assert score.loss == pytest.approx((0.126928 + 2.126928 + 0.018150) / 3, abs=1e-6)
-    assert score.accuracy == 2 / 3
-    assert (model.training, model[0].training, model[1].training) == (True, True, False)
-
-
-def test_evaluate_without_classes() -> None:
-    mean: Callable[[Tensor, Tensor], Tensor] = nn.functional.mse_loss
-    split = Split(torch.ones(4, 1), torch.zeros(4, 1))
-    assert evaluate(nn.Identity(), split, mean) == Score(1.0, None, 4)
-    assert evaluate(nn.Identity(), Split(torch.ones(0, 1), torch.zeros(0)), mean).loss is None

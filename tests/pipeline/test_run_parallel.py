@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,9 @@ import torch
 from sleepengine.errors import SetupError
 from sleepengine.pipeline.configuration.tables import Plugins
 from sleepengine.pipeline.experiments.runner import Options
+from sleepengine.pipeline.parallel import Parallel
 from sleepengine.pipeline.resuming import resume
+from sleepengine.pipeline.run_folder import RunFolder
 from sleepengine.pipeline.running import run
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +72,28 @@ def test_two_processes_interrupted_and_resumed_write_what_one_writes(tmp_path: P
     assert [row["seed"] for row in content(folder)["results"]] == [2, 0]
     assert not (folder / "parts").exists()
     assert not (folder / "checkpoint.run").exists()
+
+
+def test_a_second_ctrl_c_leaves_no_worker_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+    start = Parallel._start
+
+    def noted(self: Parallel, part: RunFolder) -> subprocess.Popen[str]:
+        started.append(start(self, part))
+        if len(started) == 2:  # both presses come before the first look
+            signal.raise_signal(signal.SIGINT)
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return started[-1]
+
+    monkeypatch.setattr(Parallel, "_start", noted)
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, out=tmp_path / "two", options=SIDE_BY_SIDE)
+    assert [one.poll() is None for one in started] == [False, False]
+    monkeypatch.undo()
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert resume(tmp_path / "two", progress=False).status == "finished"
 
 
 def test_workers_need_everything_by_name(tmp_path: Path) -> None:
