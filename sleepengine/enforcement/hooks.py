@@ -217,9 +217,8 @@ class Enforcer:
     def _gradients_made(
         self, optimizer: Optimizer, args: tuple[Any, ...] = (), kwargs: Any = MappingProxyType({})
     ) -> StepArguments | None:
-        if self._watched:
-            for _, watched in self._watched.now(optimizer):
-                watched.mask_gradient(self._always)
+        for _, watched in self._watched.now(optimizer):
+            watched.mask_gradient(self._always)
         if self._before is not None:
             self._before(optimizer)
         return self._held.before(optimizer, args, kwargs)
@@ -236,9 +235,8 @@ class Enforcer:
                 self._look(optimizer)
 
     def _look(self, optimizer: Optimizer) -> None:
-        if self._watched:
-            for _, watched in self._watched.now(optimizer):
-                watched.value_version = watched.param._version
+        for _, watched in self._watched.now(optimizer):
+            watched.value_version = watched.param._version
 
     def _repair_buffers(self) -> None:
         if self._buffers is not None and len(self._buffers):

@@ -91,17 +91,18 @@ class WatchList:
 
     def now(self, optimizer: Optimizer) -> list[tuple[Member, Watched]]:
         """What `of` found last, within one step of the optimizer."""
-        known = self._pairs.get(self._roster.index(optimizer))
+        if not self._watched:
+            return []
+        known = self._pairs.get(id(optimizer))
         return self.of(optimizer) if known is None else known[1]
 
     def of(self, optimizer: Optimizer) -> list[tuple[Member, Watched]]:
         """The watched parameters that the optimizer steps."""
-        k = self._roster.index(optimizer)
-        members = self._roster.members(k)
-        known = self._pairs.get(k)
+        members = self._roster.members(self._roster.index(optimizer))
+        known = self._pairs.get(id(optimizer))
         if known is None or known[0] is not members:
             pairs = [(m, self._watched[m.name]) for m in members if m.name in self._watched]
-            known = self._pairs[k] = (members, pairs)
+            known = self._pairs[id(optimizer)] = (members, pairs)
         return known[1]
 
     def sync(self, name: str) -> None:
