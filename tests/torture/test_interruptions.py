@@ -26,7 +26,7 @@ from .scale import scaled
 from .sequences import drawn
 
 NETWORK = Network(sparse=False, bias=True, dtype=torch.float32)
-PLACES = scaled(12, 2000)  # lines of the engine at which each event is interrupted
+PLACES = scaled(12, 500)  # lines of the engine at which each event is interrupted
 
 
 class Interrupted(BaseException):

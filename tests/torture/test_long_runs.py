@@ -130,13 +130,13 @@ def test_no_object_is_kept(engine, network):
     objects, before = live_objects(), 0
     if SHARE is not None:
         tracemalloc.start()
-        events(engine, network, 210, 1400)
+        events(engine, network, 210, 700)
         before = tracemalloc.get_traced_memory()[0]
-    events(engine, network, 1610, 280)
+    events(engine, network, 910, 280)
     if SHARE is not None:
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        assert grown < 32 * 280, f"{grown} bytes more after 280 events"
+        assert grown < 64 * 280, f"{grown} bytes more after 280 events"
     assert live_objects() - objects < 140
 
 
