@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,8 +84,11 @@ def test_run_show_compare_report(
     assert capsys.readouterr().out in printed
     assert main(["report", str(out), "--out", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").stat().st_size > 1000
-    assert main(["compare", str(out), str(out), "--out", str(tmp_path / "two.html")]) == 0
+    again = shutil.copytree(out, tmp_path / "again")
+    assert main(["compare", str(out), str(again), "--out", str(tmp_path / "two.html")]) == 0
     assert "2 runs" in capsys.readouterr().out
+    assert main(["compare", str(out), str(out)]) == 2
+    assert "is given twice" in capsys.readouterr().err
 
 
 def test_a_short_run_takes_one_process_and_any_number_gives_the_same(
@@ -172,7 +176,8 @@ def test_every_printed_line_fits_the_terminal(
     assert main(["run", str(path), "--out", str(tmp_path / "r"), "--no-report", "--quiet"]) == 0
     assert main(["plan", str(path)]) == 0
     assert main(["show", str(tmp_path / "r")]) == 0
-    assert main(["compare", str(tmp_path / "r"), str(tmp_path / "r")]) == 0
+    again = shutil.copytree(tmp_path / "r", tmp_path / "again")
+    assert main(["compare", str(tmp_path / "r"), str(again)]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
