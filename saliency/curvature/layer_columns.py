@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, vmap
 from saliency.curvature.functional import pair, pieces, refuse_mixing
 from saliency.curvature.one_by_one import Attempt, output_hessian
 from saliency.curvature.rows import check_convex, output_root
-from saliency.problem import Problem, change_tensors
+from saliency.problem import Problem, change_tensors, tensors_in
 
 Root = Callable[[Problem, Tensor, Any], tuple[Tensor, Tensor, Tensor]]
 """(problem, output, target) of one sample -> (rows [k, *output.shape], least, greatest value)."""
@@ -87,16 +87,19 @@ def _columns(
     root: Root,
     apart: Root,
 ) -> Iterator[dict[str, Tensor]]:
-    def one(output: Tensor, own: Any) -> tuple[Tensor, Tensor, Tensor]:
-        own = change_tensors(own, lambda t: t.unsqueeze(0))
+    tensors = list(tensors_in(target))
+
+    def one(output: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        left = iter(parts)
+        own = change_tensors(target, lambda _: next(left).unsqueeze(0))
         return root(problem, output[None], own)
 
-    def each(outputs: Tensor, targets: Any) -> tuple[Tensor, Tensor, Tensor]:
-        pairs = zip(outputs.split(1), pieces((targets,), 1), strict=True)
+    def each(outputs: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pairs = zip(outputs.split(1), pieces((target,), 1), strict=True)
         roots, lowest, highest = zip(*(apart(problem, o, y) for o, (y,) in pairs), strict=True)
         return torch.stack(roots), torch.stack(lowest), torch.stack(highest)
 
-    columns, lowest, highest = Attempt(vmap(one), each)(out.detach(), target)
+    columns, lowest, highest = Attempt(vmap(one), each)(out.detach(), *tensors)
     check_convex(lowest, highest)
     columns = columns.squeeze(2).transpose(0, 1).to(out.dtype)
     sent = [output for _, output in seen.values()]

@@ -28,7 +28,7 @@ from saliency.curvature.functional import (
 from saliency.curvature.one_by_one import Attempt
 from saliency.curvature.request import positive_int
 from saliency.curvature.storage import width_dtype
-from saliency.problem import Problem, batch_size, change_tensors
+from saliency.problem import Problem, batch_size, change_tensors, tensors_in
 
 
 class Rows(ABC):
@@ -153,15 +153,17 @@ class GaussNewtonColumns(Rows):
 
 def _columns(problem: Problem, params: Params, piece: object) -> tuple[Params, Tensor, Tensor]:
     """Rows [n, C, *shape], and the smallest and largest eigenvalue of each sample's Hessian."""
-    inputs, target = pair(piece)
+    tensors = list(tensors_in(piece))
 
-    def one(params: Params, *sample: Any) -> tuple[Params, Tensor, Tensor]:
-        x, y = change_tensors(sample, lambda t: t.unsqueeze(0))
+    def one(params: Params, *parts: Tensor) -> tuple[Params, Tensor, Tensor]:
+        left = iter(parts)
+        x, y = pair(change_tensors(piece, lambda _: next(left).unsqueeze(0)))
         out, back = pullback(lambda p: _tensor(output_of(problem, p, x)), params)
         root, lowest, highest = output_root(problem, out, y)
         return vmap(back)(root.to(out.dtype)), lowest, highest
 
-    return vmap(one, in_dims=(None, 0, 0), randomness="different")(params, inputs, target)
+    where = (None, *(0 for _ in tensors))
+    return vmap(one, in_dims=where, randomness="different")(params, *tensors)
 
 
 def _columns_apart(

@@ -194,6 +194,23 @@ def test_a_loss_with_a_branch(make_problem, dense_hessian):
     close(flat(HessianDiagonal()(problem)), dense_hessian(whole).diagonal())
 
 
+@pytest.mark.parametrize("model", ["mlp-relu", "conv-relu"])
+def test_targets_may_hold_what_is_no_tensor(make_problem, model):
+    whole = make_problem(model)
+    batches = [(x, {"class": y, "weight": 2.0, "note": None}) for x, y in whole.batches]
+
+    def loss(output, target):
+        return target["weight"] * whole.loss(output, target["class"])
+
+    problem = Problem(whole.model, whole.params, batches, loss)
+    for request, power in (
+        (GaussNewtonDiagonal(), 2),
+        (FisherDiagonal(), 4),
+        (HessianDiagonal(), 2),
+    ):
+        close(flat(request(problem)), power * flat(request(whole)))
+
+
 def test_an_error_of_the_model_is_its_own():
     layer = nn.Linear(3, 2)
     problem = Problem(
