@@ -210,7 +210,7 @@ def _why_nothing(model: nn.Module, pattern: str, known: Sequence[str]) -> str:
     below = [name for name in known if name.startswith(f"{pattern}.")]
     if below:
         return f"{pattern!r} has no weight of two dimensions; name one of {', '.join(below[:8])}"
-    layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in known)
+    layers = dict.fromkeys(name.rsplit(".", 1)[0] for name in known if "." in name)
     return f"{pattern!r} matches no parameter. {did_you_mean(pattern, [*known, *layers])}"
 
 

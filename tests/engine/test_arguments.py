@@ -70,6 +70,11 @@ def test_params_are_names_and_at_least_one(params, words):
         make(params=params)
 
 
+def test_the_names_of_a_single_layer_are_told_once():
+    with pytest.raises(UnknownNameError, match=r"no parameter\. Valid: 'weight', 'bias'\.$"):
+        SleepEngine(nn.Linear(2, 2), params="xyzzy")
+
+
 def test_a_point_that_was_not_kept_is_told_with_what_to_write():
     engine = make()
     engine.sleep_weights("fc1")
