@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -51,13 +52,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("kind", ["run", "masks", "mask sets"])
 def test_every_flip_and_every_cut_is_detected(
-    kind: str, shard: int, files: dict[str, Path], tmp_path: Path
+    kind: str,
+    shard: int,
+    files: dict[str, Path],
+    tmp_path: Path,
+    figures: Callable[..., None],
 ) -> None:
     chance = random.Random(f"{kind}/{shard}")
     good = files[kind].read_bytes()
     path = tmp_path / "bad"
     read = load_masks if kind == "mask sets" else partial(container.read, kind=kind)
-    for number in range(scaled(60, 10_000) // SHARDS):
+    count = scaled(60, 10_000) // SHARDS
+    for number in range(count):
         bad = bytearray(good)
         if number % 4 == 3:
             del bad[chance.randrange(len(good)) :]
@@ -66,6 +72,7 @@ def test_every_flip_and_every_cut_is_detected(
         path.write_bytes(bad)
         with pytest.raises(FileError, match=r"bad: "):
             read(path)
+    figures(detected=count)
 
 
 def test_a_damaged_checkpoint_is_never_gone_on_from(files: dict[str, Path]) -> None:

@@ -134,7 +134,7 @@ def test_killed_runs_end_like_undisturbed_ones(
     shard: int,
     memory: Path,
     whole: dict[str, tuple[dict[str, Any], float]],
-    record_property: Callable[[str, object], None],
+    figures: Callable[..., None],
 ) -> None:
     wanted = scaled(12, 1000) // SHARDS
     chance = random.Random(shard)
@@ -148,9 +148,8 @@ def test_killed_runs_end_like_undisturbed_ones(
         assert content(place) == expected, f"{name}, run {runs} of shard {shard}"
         runs += 1
     minutes = (time.perf_counter() - began) / 60
-    words = ", ".join(f"{kills[phase]} {phase}" for phase in PHASES)
-    record_property("kills", kills.total())
-    print(f"{kills.total()} kills over {runs} runs ({words}); {kills.total() / minutes:.0f}/min")
+    figures(kills=kills.total(), runs=runs, **{phase: kills[phase] for phase in PHASES},
+            per_minute=round(kills.total() / minutes))  # fmt: skip
 
 
 def test_an_undisturbed_run_is_the_same_every_time(

@@ -114,7 +114,7 @@ def chosen(count: int, few: int) -> list[int]:
     return sorted(random.Random(0).sample(range(1, count + 1), wanted))
 
 
-def test_a_run_goes_on_from_every_call(memory: Path) -> None:
+def test_a_run_goes_on_from_every_call(memory: Path, figures: Callable[..., None]) -> None:
     expected, _ = undisturbed(CASE, memory / "whole")
     place = fresh(memory / "counted")
     code, count = attempt(lambda: CASE.carry_out(place), place, None)
@@ -126,9 +126,10 @@ def test_a_run_goes_on_from_every_call(memory: Path) -> None:
         assert attempt(partial(CASE.carry_out, place), place, at)[0] == 9
         finish(CASE, place)
         assert content(place) == expected, f"died at call {at} of {count}"
+    figures(deaths=len(chosen(count, 12)))
 
 
-def test_resuming_may_die_at_every_call_too(memory: Path) -> None:
+def test_resuming_may_die_at_every_call_too(memory: Path, figures: Callable[..., None]) -> None:
     expected, _ = undisturbed(CASE, memory / "whole 2")
     first = fresh(memory / "first")
     _, count = attempt(lambda: CASE.carry_out(first), first, None)
@@ -144,6 +145,7 @@ def test_resuming_may_die_at_every_call_too(memory: Path) -> None:
         assert attempt(partial(CASE.carry_out, again), again, at)[0] == 9
         finish(CASE, again)
         assert content(again) == expected, f"died at call {at} of {more} while resuming"
+    figures(deaths=len(chosen(more, 8)))
 
 
 SIDE_BY_SIDE = """
@@ -171,7 +173,9 @@ def side_by_side(place: Path) -> None:
     running.run(SIDE_BY_SIDE, out=folder, data=blobs(), options=options)
 
 
-def test_seeds_side_by_side_go_on_from_every_call(memory: Path) -> None:
+def test_seeds_side_by_side_go_on_from_every_call(
+    memory: Path, figures: Callable[..., None]
+) -> None:
     def work() -> None:
         side_by_side(place)
 
@@ -188,3 +192,4 @@ def test_seeds_side_by_side_go_on_from_every_call(memory: Path) -> None:
         code, _ = attempt(work, place, None)
         assert code == 0, f"call {at} of {count}: {(place / 'errors').read_text()}"
         assert content(place) == expected, f"died at call {at} of {count}"
+    figures(deaths=len(chosen(count, 6)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_the_state_is_rich(saved: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_a_forged_network_is_loaded_whole_or_not_at_all(
-    shard: int, saved: dict[str, Any], network: Network
+    shard: int, saved: dict[str, Any], network: Network, figures: Callable[..., None]
 ) -> None:
     """Fields are mutated one and all; a state that is taken must leave a sound engine."""
     good, chance = saved["current"]["network"], random.Random(shard)
@@ -100,6 +101,7 @@ def test_a_forged_network_is_loaded_whole_or_not_at_all(
             network.load_state_dict(good)
             assert as_loaded(network) == before, f"mutation {number} of shard {shard}"
     assert refused
+    figures(states=number + 1, refused=refused)
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))

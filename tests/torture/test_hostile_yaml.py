@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from sleepengine.pipeline.configuration.config import Config, load
 from sleepengine.pipeline.configuration.schema import json_schema
 from sleepengine.pipeline.configuration.tables import Plugins, tables
 
+from .conftest import FIGURES
 from .hostile_texts import mutated
 from .scale import scaled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHARDS = 20
+SHARDS = scaled(2, 20)
 SECONDS, MEGABYTES = 10.0, 400
 PLACE = re.compile(r"[^\n]*:[0-9]+:[0-9]+: .+")
 FORBIDDEN = (
@@ -98,12 +100,15 @@ def attempts(shard: int, count: int, path: Path) -> str:
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         if grown > MEGABYTES:
             return f"{grown:.0f} MB for {raw!r}"
-    print(f"{count} files, {accepted} accepted, slowest {slowest:.2f} s, {grown:.0f} MB more")
+    words = f"files {count}, accepted {accepted}, slowest {slowest:.2f} s, memory {grown:.0f} MB"
+    path.with_suffix(".figures").write_text(words)
     return ""
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_mutated_configurations(shard: int, tmp_path: Path) -> None:
+def test_mutated_configurations(
+    shard: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     count = scaled(200, 100_000) // SHARDS
     told = tmp_path / "told"
     child = os.fork()
@@ -115,3 +120,4 @@ def test_mutated_configurations(shard: int, tmp_path: Path) -> None:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert told.read_text() == ""
+    record_property(FIGURES, (tmp_path / "bad.figures").read_text())
