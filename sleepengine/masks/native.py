@@ -164,7 +164,29 @@ def _verified(library: ctypes.CDLL) -> Native | None:
     for width in _WIDTHS:
         if not _gives_right_bits(found, width, random):
             return None
-    return found
+    return found if _chooses_right(found, random) else None
+
+
+def _chooses_right(found: Native, random: np.random.Generator) -> bool:
+    """The scan of scores and the groups of four, against numpy."""
+    scores = random.integers(-9, 9, 132).astype(np.float32)
+    groups, below = np.empty((33, 4), np.bool_), np.empty(132, np.bool_)
+    found.lowest_of_4_f32(scores.ctypes.data, 33, 2, groups.ctypes.data)
+    order = np.argsort(scores.reshape(33, 4), axis=1, kind="stable")
+    lowest = np.zeros((33, 4), np.bool_)
+    np.put_along_axis(lowest, order[:, :2], True, axis=1)
+
+    spots, inside, totals = np.empty(132, np.int64), np.empty(132, np.float32), (_N * 3)()
+    out = (below.ctypes.data, spots.ctypes.data, inside.ctypes.data, 132, 0, totals)
+    count = found.scan_f32(scores.ctypes.data, None, 132, 1.0, -2.0, 3.0, 0, *out)
+    between = np.flatnonzero((scores >= -2) & (scores <= 3))
+    return (
+        np.array_equal(groups, lowest)
+        and np.array_equal(below, scores < -2)
+        and np.array_equal(spots[:count], between)
+        and np.array_equal(inside[:count], scores[between])
+        and totals[0] == np.count_nonzero(below)
+    )
 
 
 def _gives_right_bits(found: Native, width: int, random: np.random.Generator) -> bool:
