@@ -88,7 +88,7 @@ def block(figures: Sequence[Figure], command: str, where: str, remark: str) -> s
 def write(
     figures: Sequence[Figure], folder: Path, command: str, where: str, remark: str
 ) -> tuple[Path, Path]:
-    """The JSON file and the plot; returns where they are. Parts of a run have names of their own."""
+    """The JSON file and the plot; returns where they are. Parts of a run have other names."""
     folder.mkdir(parents=True, exist_ok=True)
     part = "".join(command.split("benchmarks.speed")[1:]).replace(" --", "-").replace(" ", "")
     path = folder / f"{datetime.date.today().isoformat()}{part}.json"

@@ -105,8 +105,6 @@ def _optimizer_step(plan: Plan) -> Iterator[Figure]:
         _, ratios = paired(dense, {"ours": ours}, plan.turns(21))
         yield Figure(
             1, what, middle(ratios["ours"]), "x", quartiles(ratios["ours"]), *bars,
-            peers={"state left at 0": 2.5, "state left to decay": 9.0} if steps else {},
-            note="peers as measured once, not in this run" if steps else "",
         )  # fmt: skip
 
 
