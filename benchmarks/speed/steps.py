@@ -80,15 +80,15 @@ class _Flat:
 
     def __init__(self, share: float) -> None:
         torch.manual_seed(0)
-        model = nn.Linear(512, 512, bias=False)
+        model = nn.Linear(1024, 1024, bias=False)
         self.optimizer = torch.optim.AdamW(model.parameters(), 1e-4, betas=(0.9, 0.95))
         if share:
             self.engine = se.SleepEngine(model, self.optimizer, undo=False, check_every=0).attach()
-        grad = torch.randn(512, 512)
+        grad = torch.randn(1024, 1024)
         model.weight.grad = grad.clone()
         self(), self()
         if share:
-            self.engine.sleep_weights("weight", torch.rand(512, 512) < share)
+            self.engine.sleep_weights("weight", torch.rand(1024, 1024) < share)
 
     def __call__(self) -> None:
         self.optimizer.step()
