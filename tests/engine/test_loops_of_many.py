@@ -176,6 +176,7 @@ def test_a_default_scope_counts_a_tied_weight_once():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
+@pytest.mark.filterwarnings("ignore:Using .torch.compile.*global hooks:UserWarning")
 def test_compiled_model_and_compiled_step(plain, varied, batch, same):
     """Masks that change after compilation take effect."""
 
