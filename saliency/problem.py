@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from saliency.switches import switched_off
+
 Progress = Callable[[str, int, int], None]
 """Called with (what is computed, steps done, steps in all; 0 = not known)."""
 
@@ -120,15 +122,8 @@ def _plain_recurrence(model: nn.Module) -> Iterator[None]:
     if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
         yield
         return
-    kinds: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
-    before = [kind.enabled for kind in kinds]
-    try:
-        for kind in kinds:
-            kind.enabled = False
+    with switched_off(torch.backends.mkldnn), switched_off(torch.backends.cudnn):
         yield
-    finally:
-        for kind, enabled in zip(kinds, before, strict=True):
-            kind.enabled = enabled
 
 
 def batch_size(batch: Any) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from saliency.switches import switched_off
 from sleepengine.errors import SetupError
 from sleepengine.names import named_parameters
 
@@ -81,12 +81,10 @@ def work_of(model: nn.Module, inputs: Any) -> Work:
 def _taken_apart() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")  # the switches themselves may warn
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(switched_off(torch.backends.mkldnn))
+        stack.enter_context(switched_off(torch.backends.cudnn))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 

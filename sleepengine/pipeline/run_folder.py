@@ -179,6 +179,7 @@ class RunFolder:
     def save_masks(self, job: Job, store: MaskStore) -> None:
         """Write the masks with which a network ended."""
         path = self.path / "masks" / f"{job.arm}-s{job.seed}-l{job.level}.masks"
+        path.parent.mkdir(exist_ok=True)  # tools that copy folders may leave out empty ones
         container.write(path, store.state_dict(), kind="masks")
 
     # --- checkpoint ----------------------------------------------------------------------------

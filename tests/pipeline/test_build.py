@@ -94,7 +94,9 @@ class TestDataset:
         own = Plugins(data={"mine": lambda: DATA, "wrong": lambda: 3})
         head = "model: lenet_300_100\ntrain: {length: 1ep}\ndata: "
         assert build.dataset(load(head + "mine\n", plugins=own), Path(), 3) is DATA
-        with pytest.raises(ConfigError, match=r"wrong gave int, not a pipeline\.Data"):
+        with pytest.raises(
+            ConfigError, match=r"wrong gave int, neither a pipeline\.Data nor Loaders"
+        ):
             build.dataset(load(head + "wrong\n", plugins=own))
 
 

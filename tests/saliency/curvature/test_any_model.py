@@ -182,6 +182,24 @@ def test_fused_recurrence_of_float32_has_second_derivatives(make_problem):
     assert torch.backends.mkldnn.enabled == enabled
 
 
+def test_recurrence_where_torchs_switches_are_frozen(make_problem):
+    """Test suites that import torch's own helpers can no longer assign them."""
+    frozen = torch.backends.__allow_nonbracketed_mutation_flag
+    torch.backends.__allow_nonbracketed_mutation_flag = False
+    try:
+        model = nn.GRU(3, 2, batch_first=True)
+        batch = (torch.ones(2, 4, 3), torch.zeros(2, 4, 2))
+        problem = Problem(
+            model,
+            dict(model.named_parameters()),
+            [batch],
+            batch_loss=lambda net, pair: nn.functional.mse_loss(net(pair[0])[0], pair[1]),
+        )
+        assert all(bool(h.isfinite().all()) for h in HessianDiagonal()(problem).values())
+    finally:
+        torch.backends.__allow_nonbracketed_mutation_flag = frozen
+
+
 def test_a_loss_with_a_branch(make_problem, dense_hessian):
     whole = make_problem("mlp-relu", "mse")
 
