@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+History: TypeAlias = Sequence[tuple[int, float]]
+"""The values of a metric, each with the iteration at which it arrived; oldest first."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Clock:
         iteration: completed steps; 0 is before the first step.
         steps_per_epoch: steps in one epoch; needed by literals in `ep`.
         total_steps: steps in the whole run; needed by literals in `%`.
-        metrics: name -> ((iteration, value), ...), oldest first.
+        metrics: name -> ((iteration, value), ...), oldest first; an engine may leave out those
+            that its triggers say they do not read (`Trigger.still_read`).
         events: names of the outside events that happened at this tick.
         last_fired: the iteration at which the asking rule fired last, or None.
 
@@ -31,7 +36,7 @@ class Clock:
     iteration: int = 0
     steps_per_epoch: int | None = None
     total_steps: int | None = None
-    metrics: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    metrics: Mapping[str, History] = field(default_factory=dict)
     events: frozenset[str] = frozenset()
     last_fired: int | None = None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from schedules.clock import Clock
+from schedules.clock import Clock, History
 from schedules.trigger import Trigger
 
 _MODES = ("min", "max")
@@ -94,18 +94,31 @@ class Plateau(Trigger):
         if not history or history[-1][0] != clock.iteration:
             return False
         since = -1 if clock.last_fired is None else clock.last_fired
-        sign = 1.0 if self.mode == "min" else -1.0
-        values = [math.inf if math.isnan(v) else sign * v for t, v in history if t > since]
+        values = [self._loss(v) for t, v in history if t > since]
         if len(values) <= self.patience:
             return False
         best = min(values[: -self.patience])
         # A lone inf is no better than inf: a run that gives only NaN is a plateau.
         return not min(values[-self.patience :]) < best - self.min_delta
 
+    def _loss(self, value: float) -> float:
+        """Less is better."""
+        return math.inf if math.isnan(value) else value if self.mode == "min" else -value
+
     @property
     def metrics(self) -> frozenset[str]:
         """The one metric."""
         return frozenset({self.metric})
+
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """Since it fired: the last `patience` values, and the best of those before them."""
+        if metric != self.metric:
+            return ()
+        since = -1 if last_fired is None else last_fired
+        places = [i for i, (t, _) in enumerate(history) if t > since]
+        before = places[: -self.patience]
+        best = [min(before, key=lambda i: self._loss(history[i][1]))] if before else []
+        return best + places[-self.patience :]
 
     def __repr__(self) -> str:
         mode = "" if self.mode == "min" else f", mode={self.mode!r}"
@@ -154,6 +167,10 @@ class On(Trigger):
     def events(self) -> frozenset[str]:
         """The one event."""
         return frozenset({self.name})
+
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """Nothing."""
+        return ()
 
     def __repr__(self) -> str:
         return f"on({self.name!r})"

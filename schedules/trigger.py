@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from schedules.clock import Clock
+from schedules.clock import Clock, History
 
 
 class Trigger(ABC):
@@ -39,6 +40,13 @@ class Trigger(ABC):
     def events(self) -> frozenset[str]:
         """Names of the outside events that are read."""
         return frozenset()
+
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """Places in a metric's history that later calls may read; others can be forgotten.
+
+        Answers must be the same without those, and so must this be, whatever comes later.
+        """
+        return () if self.time_only else range(len(history))
 
     def window(self, clock: Clock) -> tuple[int, int | None]:
         """First and last iteration outside of which this is never true; None: not known.
@@ -131,6 +139,11 @@ class And(Trigger):
         """Those of both."""
         return self.left.events | self.right.events
 
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """Those of both."""
+        left = self.left.still_read(metric, history, last_fired)
+        return {*left, *self.right.still_read(metric, history, last_fired)}
+
     def window(self, clock: Clock) -> tuple[int, int | None]:
         """The intersection."""
         first_a, last_a = self.left.window(clock)
@@ -172,6 +185,11 @@ class Or(Trigger):
     def events(self) -> frozenset[str]:
         """Those of both."""
         return self.left.events | self.right.events
+
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """Those of both."""
+        left = self.left.still_read(metric, history, last_fired)
+        return {*left, *self.right.still_read(metric, history, last_fired)}
 
     def window(self, clock: Clock) -> tuple[int, int | None]:
         """The hull."""
@@ -217,6 +235,10 @@ class Not(Trigger):
     def events(self) -> frozenset[str]:
         """As the other."""
         return self.inner.events
+
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """As the other."""
+        return self.inner.still_read(metric, history, last_fired)
 
     def window(self, clock: Clock) -> tuple[int, int | None]:
         """Not known; the literals inside are checked all the same."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from ignite.engine import Engine, EventEnum, Events
 from ignite.engine.events import CallableEventWithFilter, EventsList
 
 from schedules import Clock, Trigger
+from schedules.clock import History
 from sleepengine.errors import SetupError
 
 
@@ -44,6 +45,10 @@ class IgniteEvent(Trigger):
     def __call__(self, clock: Clock) -> bool:
         """True while the event is happening."""
         return self.key in clock.events
+
+    def still_read(self, metric: str, history: History, last_fired: int | None) -> Collection[int]:
+        """Nothing."""
+        return ()
 
     def listen(self, trainer: Engine, happened: Callable[[str], None]) -> Any:
         """Add a handler; returns Ignite's handle that removes it."""

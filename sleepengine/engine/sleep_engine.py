@@ -115,7 +115,7 @@ class SleepEngine(CompactCalls):
         )
         live.nodes = node_setup.node_masks(live, nodes, example_inputs, self.rules)
         self.scope = setup.scope(model, params)
-        self.time, live.scaler = Timekeeper(), grad_scaler(scaler)
+        self.time, live.scaler = Timekeeper(self.rules), grad_scaler(scaler)
         self.enforcer = Enforcer(live.store, live.state, lean=memory == "lean", buffers=live.held)
         self.journal = Journal({n: p.shape for n, p in live.params.items()}, keep=keep_records)
         gatherer = Gatherer(live, data, loss_fn, model)

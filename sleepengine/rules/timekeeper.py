@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schedules import Clock
 from sleepengine.errors import StateError
+from sleepengine.rules.histories import Histories, read_by
+from sleepengine.rules.rule import Rule
 
 
 class Timekeeper:
-    """Counts ticks and hands out the `Clock` that triggers read."""
+    """Counts ticks and hands out the `Clock` that triggers read.
 
-    def __init__(self) -> None:
+    rules: whose triggers read it: values of metrics that they do not are forgotten; None: none is.
+    """
+
+    def __init__(self, rules: Sequence[Rule] | None = None) -> None:
         self.iteration = 0
         self.between = False  # a backward pass is done, and its step is not
         self.steps_per_epoch: int | None = None
         self.total_steps: int | None = None
-        self._metrics: dict[str, tuple[tuple[int, float], ...]] = {}
+        self._metrics = Histories(None if rules is None else read_by(rules))
         self._events: frozenset[str] = frozenset()
         self._last_fired: dict[str, int] = {}
 
@@ -27,7 +32,7 @@ class Timekeeper:
             iteration=self.iteration + ahead,
             steps_per_epoch=self.steps_per_epoch,
             total_steps=self.total_steps,
-            metrics=self._metrics,
+            metrics=self._metrics.shown(),
             events=self._events if ahead == 0 else frozenset(),
             last_fired=None if rule is None else self._last_fired.get(rule),
         )
@@ -48,10 +53,7 @@ class Timekeeper:
 
     def metric(self, name: str, value: float) -> None:
         """Remember a metric that arrived now."""
-        self._metrics = {
-            **self._metrics,
-            name: (*self._metrics.get(name, ()), (self.iteration, float(value))),
-        }
+        self._metrics.add(name, (self.iteration, float(value)), self._last_fired)
 
     def events(self, names: frozenset[str]) -> None:
         """The outside events that are happening now; an empty set ends them."""
@@ -60,7 +62,7 @@ class Timekeeper:
     def restart(self) -> None:
         """Back to before the first step, for a new level or run; lengths stay."""
         self.iteration = 0
-        self._metrics = {}
+        self._metrics.clear()
         self._events = frozenset()
         self._last_fired = {}
 
@@ -68,7 +70,7 @@ class Timekeeper:
         """The time as plain values."""
         return {
             "iteration": self.iteration,
-            "metrics": {n: [list(pair) for pair in h] for n, h in self._metrics.items()},
+            "metrics": self._metrics.state(self._last_fired),
             "last_fired": dict(self._last_fired),
         }
 
@@ -77,7 +79,5 @@ class Timekeeper:
         if set(state) != {"iteration", "metrics", "last_fired"}:
             raise StateError(f"the saved clock has fields {sorted(state)}")
         self.iteration = int(state["iteration"])
-        self._metrics = {
-            n: tuple((int(i), float(v)) for i, v in h) for n, h in state["metrics"].items()
-        }
+        self._metrics.load(state["metrics"])
         self._last_fired = {n: int(i) for n, i in state["last_fired"].items()}
