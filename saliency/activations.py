@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from saliency.activation_requests import ActivationRequest
 from saliency.layer_places import Place, places_of
+from saliency.problem import Progress
 
 Run = Callable[[nn.Module, Any], Any]
 """Runs the model on one batch: (model, batch) -> anything."""
@@ -23,6 +24,7 @@ def gather(
     request: ActivationRequest,
     batches: Iterable[Any],
     run: Run | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Tensor]:
     """The statistic that `request` names, of each parameter, over all positions of all batches.
 
@@ -35,6 +37,7 @@ def gather(
         request: Which statistic.
         batches: Pairs (input, target), or inputs.
         run: How to run the model on a batch, if batches are anything else.
+        progress: Called after each batch.
 
     Raises:
         ValueError: A parameter's layer cannot be watched, no batch ran it, or there is no batch.
@@ -54,6 +57,8 @@ def gather(
         for batch in batches:
             (run or run_on_input)(model, batch)
             seen += 1
+            if progress is not None:
+                progress(f"{request!r} batches", seen, 0)
     if not seen:
         raise ValueError(f"{request!r}: there was no batch to gather activations from.")
     never = [name for name, one in sums.items() if not one.complete]

@@ -72,6 +72,7 @@ class ExactOBS(LayerwiseOBS):
             else:
                 inverses = inverse(repr(self), name, only_where(problem.hessian, awake))
             parts.append(greedy(rows, awake, inverses, self.pattern))
+            problem.told(len(rows))
         scores = torch.cat(parts)
         return scores, torch.zeros_like(scores, dtype=torch.bool)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
+
+
+def _nobody(rows: int) -> None:
+    """Nobody wants to know."""
 
 
 @final
@@ -21,12 +25,14 @@ class RowProblem:
         awake: Bool [r, d].
         hessian: H = mean x x' + damp (mean of its diagonal) I, [d, d] in float64. An input that
             is always 0 has 1 on the diagonal.
+        told: Called with a number of rows when the work on them is done.
     """
 
     first: int
     rows: Tensor
     awake: Tensor
     hessian: Tensor
+    told: Callable[[int], None] = _nobody
 
     @property
     def where(self) -> slice:
@@ -117,12 +123,14 @@ def refit(owner: str, name: str, problem: RowProblem, chosen: Tensor) -> Tensor:
     pull = (problem.rows * gone) @ problem.hessian * kept
     update = torch.zeros_like(problem.rows)
     moved = gone.any(1).nonzero()[:, 0]
+    problem.told(len(update) - len(moved))
     for some in moved.split(rows_at_once(problem.rows.shape[1])):
         system = only_where(problem.hessian, kept[some])
         factor, failed = torch.linalg.cholesky_ex(system)
         if bool(failed.any()):
             inverse(owner, name, system)  # says what is wrong
         update[some] = torch.cholesky_solve(pull[some].unsqueeze(2), factor).squeeze(2)
+        problem.told(len(some))
     return update * kept
 
 

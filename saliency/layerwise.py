@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -60,12 +60,12 @@ class LayerwiseOBS(CompensatingScorer):
 
     def score(self, signals: Signals) -> dict[str, Tensor]:
         """Of each weight; 0 where asleep."""
-        scores = {}
+        scores, told = {}, self._counter("score", signals, signals.weights)
         for name, w in signals.weights.items():
             flat = torch.zeros(_rows(w).shape, dtype=torch.float64, device=w.device)
             low = torch.zeros_like(flat, dtype=torch.bool)
             columns = self._columns(name, w)
-            for one in self._problems(signals, name):
+            for one in self._problems(signals, name, told):
                 before = one.first * flat.shape[1]
                 flat[one.where], low[one.where] = self.row_scores(name, one, before)
             flat = _lifted(flat, low)[:, columns.argsort()]
@@ -74,17 +74,30 @@ class LayerwiseOBS(CompensatingScorer):
 
     def compensate(self, choice: Mapping[str, Tensor], signals: Signals) -> dict[str, Tensor]:
         """What the surviving weights are to gain; 0 where chosen or asleep."""
-        updates = {}
+        updates, told = {}, self._counter("update", signals, choice)
         for name, chosen in choice.items():
             w, columns = signals.weights[name], self._columns(name, signals.weights[name])
             flat = torch.zeros(_rows(w).shape, dtype=torch.float64, device=w.device)
             picked = _rows(chosen.to(w.device))[:, columns]
-            for problem in self._problems(signals, name):
+            for problem in self._problems(signals, name, told):
                 flat[problem.where] = self.row_update(name, problem, picked[problem.where])
             updates[name] = flat[:, columns.argsort()].to(w.dtype).reshape(w.shape)
         return updates
 
-    def _problems(self, signals: Signals, name: str) -> Iterator[RowProblem]:
+    def _counter(self, what: str, signals: Signals, names: Iterable[str]) -> Callable[[int], None]:
+        """Reports the rows that are done, of all rows of these weights."""
+        done, total = 0, sum(len(signals.weights[name]) for name in names)
+
+        def told(rows: int) -> None:
+            nonlocal done
+            done += rows
+            signals.report(f"{type(self).__name__} {what}, rows", done, total)
+
+        return told
+
+    def _problems(
+        self, signals: Signals, name: str, told: Callable[[int], None]
+    ) -> Iterator[RowProblem]:
         """The rows of one weight; with a pattern, its groups lie side by side."""
         w, awake, owner = signals.weights[name], signals.awake.get(name), repr(self)
         gram = self._means.read("activations", name, signals)
@@ -95,6 +108,7 @@ class LayerwiseOBS(CompensatingScorer):
                 one.rows[:, columns],
                 one.awake[:, columns],
                 one.hessian[columns][:, columns],
+                told,
             )
 
     def _columns(self, name: str, w: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saliency.counter_random import stream_key
 from saliency.gathered import NEEDS, Gathered, MissingSignal, missing
+from saliency.problem import Progress
 
 __all__ = ["NEEDS", "MissingSignal", "Signals"]
 
@@ -41,6 +42,7 @@ class Signals:
         step: Number of the step, for random scorers and for memory of the last step.
         scorer: Who reads, for messages.
         rule: For which rule, for messages and for random scorers.
+        progress: Called now and then by scorers that take long.
 
     Raises:
         TypeError: A value is not a tensor, or `awake` is not bool.
@@ -59,6 +61,7 @@ class Signals:
     step: int
     scorer: str
     rule: str
+    progress: Progress | None
     awake: dict[str, Tensor]
     offsets: dict[str, int]
     _gathered: dict[str, Gathered]
@@ -79,6 +82,7 @@ class Signals:
         step: int = 0,
         scorer: str = "",
         rule: str = "",
+        progress: Progress | None = None,
     ) -> None:
         given = {
             "weights": weights,
@@ -101,6 +105,7 @@ class Signals:
             "step": step,
             "scorer": scorer,
             "rule": rule,
+            "progress": progress,
             "awake": dict(awake or {}),
             "offsets": dict(offsets or {}),
             "_gathered": gathered,
@@ -161,6 +166,11 @@ class Signals:
             raise missing(need, _reader(self.scorer, self.rule))
         return self._gathered[need]
 
+    def report(self, what: str, done: int, total: int = 0) -> None:
+        """Tell the caller how far the work is."""
+        if self.progress is not None:
+            self.progress(what, done, total)
+
     def for_scorer(self, scorer: object, rule: str) -> Signals:
         """The same signals, with the two names that messages mention."""
         return self.rebuilt(_unchanged, scorer=str(scorer), rule=rule)
@@ -208,6 +218,7 @@ class Signals:
             step=self.step if step is None else step,
             scorer=self.scorer if scorer is None else scorer,
             rule=self.rule if rule is None else rule,
+            progress=self.progress,
         )
 
     def __repr__(self) -> str:

@@ -87,6 +87,7 @@ class SparseGPT(LayerwiseOBS):
             leaving[:, cut] = self._leaving(errors, before + start * len(w))
             gone = gone | leaving
             pass_columns(w, gone, upper, start, stop)
+        problem.told(len(w))
         # With a pattern, groups choose from these very scores: nothing needs to be lifted.
         return scores, leaving if self.pattern is None else torch.zeros_like(leaving)
 
@@ -97,6 +98,7 @@ class SparseGPT(LayerwiseOBS):
             upper = _upper(repr(self), name, problem)
             for start, stop in blocks(w.shape[1], self.block):
                 pass_columns(w, gone, upper, start, stop)
+        problem.told(len(w))
         return (w - problem.rows).masked_fill_(gone, 0.0)
 
     @property

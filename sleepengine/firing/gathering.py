@@ -12,7 +12,7 @@ from saliency import ActivationRequest, ActivationWatch, Signals
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError
 from sleepengine.firing.agenda import reads_passes
-from sleepengine.firing.probing import BatchLoss, Criterion, Probe
+from sleepengine.firing.probing import BatchLoss, Criterion, Probe, Told
 from sleepengine.masks.store import MaskStore
 from sleepengine.rules.rule import Rule, Who
 
@@ -141,6 +141,7 @@ class Gatherer:
             step=step,
             scorer=type(scorer).__name__,
             rule=rule.name,
+            progress=Told(),
         )
 
     def _measured(

@@ -20,6 +20,7 @@ from saliency.curvature.request import CurvatureRequest
 from saliency.problem import Problem
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError
+from sleepengine.firing.reread import Reread
 from sleepengine.firing.restored import data_order, model_state, other_random_states
 from sleepengine.names import canonical
 from sleepengine.rules.rule import Rule
@@ -123,11 +124,11 @@ class Probe:
             problem = Problem(
                 model,
                 self._own(names),
-                list(self._batches(batches)),
+                self._again_and_again(batches),
                 loss=None if isinstance(loss, BatchLoss) else loss,
                 batch_loss=loss.function if isinstance(loss, BatchLoss) else None,
                 seed=_seed(self._live.seed, step),
-                progress=_Told(),
+                progress=Told(),
             )
             return {canonical(raw): value for raw, value in request(problem).items()}
 
@@ -143,7 +144,8 @@ class Probe:
         run = self._loss if isinstance(self._loss_fn, BatchLoss) else run_on_input
         with self._undisturbed(step, changed, live_mode=False):
             given = self._batches(batches)
-            return gather(self._live.model, self._params(names), request, given, run)
+            params, told = self._params(names), Told(batches)
+            return gather(self._live.model, params, request, given, run, told)
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -157,11 +159,22 @@ class Probe:
 
     def _batches(self, batches: int) -> Iterator[Any]:
         seen = 0
-        for batch in islice(self._data or (), batches):
+        for batch in islice(self._given(), batches):
             seen += 1
             yield batch
         if seen < batches:
             raise SetupError(f"data= gave {seen} batches where {batches} were asked for")
+
+    def _again_and_again(self, batches: int) -> Reread:
+        return Reread(self._given(), batches, self._live, self._devices())
+
+    def _given(self) -> Iterable[Any]:
+        # Never asked for its truth: a loader of endless data has no length.
+        return () if self._data is None else self._data
+
+    def _devices(self) -> list[torch.device]:
+        devices = {p.device for p in self._live.params.values() if p.device.type == "cuda"}
+        return sorted(devices, key=str)
 
     def _loss(self, model: nn.Module, batch: Any) -> Tensor:
         if self._loss_fn is None:
@@ -180,7 +193,7 @@ class Probe:
         self, step: int, changed: Mapping[str, Tensor], live_mode: bool
     ) -> Iterator[None]:
         params = self._live.params
-        devices = sorted({p.device for p in params.values() if p.device.type == "cuda"}, key=str)
+        devices = self._devices()
         seed = _seed(self._live.seed, step)
         with (
             torch.random.fork_rng(devices=devices),
@@ -200,15 +213,20 @@ class Probe:
                 _write(params, before)
 
 
-class _Told:
-    """Long work says how far it is, at most once a second, to the log of this module (INFO)."""
+class Told:
+    """Long work says how far it is, at most once a second, to the log of this module (INFO).
 
-    def __init__(self) -> None:
+    total: what is said to be all where the work itself does not know.
+    """
+
+    def __init__(self, total: int = 0) -> None:
         self._last = -math.inf
+        self._total = total
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        """Say it, unless something was said just now."""
         if time.monotonic() - self._last >= 1:
-            self._last = time.monotonic()
+            self._last, total = time.monotonic(), total or self._total
             _LOG.info("%s: %d%s", what, done, f" of {total}" if total else "")
 
 

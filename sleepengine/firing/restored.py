@@ -41,13 +41,21 @@ def model_state(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def generators_of(data: Iterable[Any] | None) -> list[torch.Generator]:
+    """The generators that a DataLoader and its samplers draw from, each once."""
+    if not isinstance(data, DataLoader):
+        return []
+    holders: list[object] = [data, data.sampler, data.batch_sampler]
+    holders.append(getattr(data.batch_sampler, "sampler", None))
+    found = [getattr(holder, "generator", None) for holder in holders]
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+
+
 @contextmanager
 def other_random_states(data: Iterable[Any] | None, seed: int) -> Iterator[None]:
     """Random states of Python, numpy and the loader's own generators, for shuffles and crops."""
     python, numpy = random.getstate(), np.random.get_state()
-    loader = data if isinstance(data, DataLoader) else None
-    mine = [] if loader is None else [loader.generator, vars(loader.sampler).get("generator")]
-    kept = [(g, g.get_state()) for g in mine if isinstance(g, torch.Generator)]
+    kept = [(generator, generator.get_state()) for generator in generators_of(data)]
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     try:
