@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from saliency import arguments
 from saliency.curvature.functional import live, pair
+from saliency.curvature.one_by_one import Inside
 from saliency.curvature.request import CurvatureRequest, finite, positive_int
 from saliency.problem import Problem, change_tensors, tensors_in
 from saliency.scorer import Scorer
@@ -43,14 +44,17 @@ class SynapticFlow(CurvatureRequest):
         others = dict(model.named_parameters())
         tensors = {n: _positive(t.detach()) for n, t in others.items() if n not in asked}
         tensors |= {name: _positive(buffer) for name, buffer in model.named_buffers()}
+        inner = {f"model.{name}": tensor for name, tensor in (tensors | asked).items()}
         with problem.calm(), torch.enable_grad():
             for tensor in asked.values():
                 tensor.requires_grad_()
-            flow = _total(functional_call(model, tensors | asked, (ones,)))
-            found = torch.autograd.grad(flow, list(asked.values()), allow_unused=True)
-        pairs = zip(asked.items(), found, strict=True)
-        grads = {n: torch.zeros_like(t) if g is None else g.detach() for (n, t), g in pairs}
-        return finite("SynapticFlow()", grads)
+            # A checkpointed part runs once more in the backward pass, on the same magnitudes; of
+            # the older, reentrant kind, it passes on gradients only if its input has some, and
+            # only to backward().
+            whole = Inside(model, lambda: _total(model(ones)).backward())
+            functional_call(whole, inner, ())
+        found = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in asked.items()}
+        return finite("SynapticFlow()", found)
 
 
 @final
@@ -119,7 +123,9 @@ def _ones(tensor: Tensor) -> Tensor:
             f"SynFlow sends ones through the model, but its inputs have dtype {tensor.dtype} and "
             f"shape {tuple(tensor.shape)}; it needs float inputs with a batch dimension."
         )
-    return torch.ones_like(tensor[:1], dtype=torch.float64)
+    ones = torch.ones_like(tensor[:1], dtype=torch.float64).requires_grad_()
+    with torch.enable_grad():
+        return ones.clone()  # models may write into their input, but not into a leaf
 
 
 def _total(output: Any) -> Tensor:

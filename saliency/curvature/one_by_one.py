@@ -105,7 +105,8 @@ def output_hessian(loss: Callable[[Tensor], Tensor], flat: Tensor) -> Tensor:
     return found.detach()
 
 
-class _Inside(nn.Module):
+@final
+class Inside(nn.Module):
     """The model, and what to do while it has other parameters."""
 
     def __init__(self, model: nn.Module, work: Callable[[], Any]) -> None:
@@ -114,6 +115,7 @@ class _Inside(nn.Module):
         self.work = work
 
     def forward(self) -> Any:
+        """Do it."""
         return self.work()
 
 
@@ -125,7 +127,7 @@ def _inside(problem: Problem, params: Params, work: Callable[[Params, Any], T], 
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
     inner = {f"model.{name}": tensor for name, tensor in leaves.items()}
     with torch.enable_grad():
-        whole = _Inside(problem.model, lambda: work(leaves, given))
+        whole = Inside(problem.model, lambda: work(leaves, given))
         found: T = functional_call(whole, inner, ())
     return found
 

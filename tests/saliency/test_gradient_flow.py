@@ -1,11 +1,13 @@
 """GraSP and SynFlow against dense Hessians and paths counted one by one, in float64."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, hessian
+from torch.utils.checkpoint import checkpoint
 
 from saliency import GraSP, HessianGradient, Signals, SynapticFlow, SynFlow, synaptic_flow_steps
 from saliency.problem import Problem
@@ -191,3 +193,34 @@ def test_the_temperature_needs_a_loss_of_outputs():
         GraSP().curvature(problem)
     with pytest.raises(ValueError, match="temperature must be above 0"):
         HessianGradient(temperature=0.0)
+
+
+class Parts(nn.Module):
+    """Three layers, of which the first two may be run anew in the backward pass."""
+
+    def __init__(self, run):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Sequential(nn.Linear(3, 5), nn.ReLU())
+        self.inner = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+        self.last = nn.Linear(4, 2)
+        self.run = run
+
+    def forward(self, x):
+        x.mul_(2.0)  # a model may write into its input
+        return self.last(self.run(self.inner, self.run(self.first, x)))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointed_parts_flow_the_same(reentrant):
+    """They are run anew on the magnitudes, not on the weights."""
+    batch = (torch.randn(4, 3), torch.zeros(4, 2))
+    flows = []
+    for run in (lambda part, x: part(x), partial(checkpoint, use_reentrant=reentrant)):
+        model = Parts(run).eval()
+        before = {n: t.clone() for n, t in model.state_dict().items()}
+        flows.append(SynapticFlow()(problem_of(model, [batch])))
+        assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+        assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(flows[0][n], flows[1][n]) for n in flows[0])
+    assert all(bool((flow > 0).any()) for flow in flows[0].values())
