@@ -99,13 +99,15 @@ def measured(case: Trained, shares: Sequence[float]) -> dict[str, dict[str, Row]
 
 
 def said(interval: Interval, digits: int = 3) -> str:
-    """Mean and half width."""
-    return f"{interval.mean:.{digits}g} ± {interval.half_width or 0:.2g}"
+    """Mean and half width; a single network has none."""
+    spread = "" if interval.half_width is None else f" ± {interval.half_width:.2g}"
+    return f"{interval.mean:.{digits}g}{spread}"
 
 
 def percent(interval: Interval) -> str:
     """The same, of percent."""
-    return f"{interval.mean:.1f} ± {interval.half_width or 0:.1f}"
+    spread = "" if interval.half_width is None else f" ± {interval.half_width:.1f}"
+    return f"{interval.mean:.1f}{spread}"
 
 
 def table(rows: Rows) -> list[str]:

@@ -71,7 +71,7 @@ class Woodbury(InverseRequest):
         params = live(problem)
         layout = Layout.of(params)
         self.check(problem.model, params)
-        kept: list[Tensor] = []
+        kept: Tensor | None = None
         held, total = 0, 0
         with problem.calm():
             for rows, worth in self.rows.each(problem):
@@ -82,14 +82,19 @@ class Woodbury(InverseRequest):
                     raise ValueError(
                         f"Woodbury(count={self.count}): one sample alone has {per} rows."
                     )
-                kept.append(rows[: units * per].clone())
+                if kept is None:
+                    kept = rows.new_empty(self.count, layout.size, dtype=width_dtype(rows))
+                kept[held : held + units * per] = rows[: units * per]
                 held, total = held + units * per, total + units
                 problem.report("Woodbury rows", held, self.count)
-                if units < worth or held == self.count:
+                full = units < worth or held == self.count
+                del rows  # not in memory while the next ones are made
+                if full:
                     break
-        found = layout.named(torch.cat(kept).div_(total**0.5))
-        flat = {name: rows.flatten(1).to(width_dtype(rows)) for name, rows in found.items()}
-        return finite(repr(self), flat)
+        assert kept is not None  # a problem has batches
+        kept = kept if held == self.count else kept[:held].clone()
+        parts = kept.div_(total**0.5).split(layout.sizes, dim=1)
+        return finite(repr(self), dict(zip(layout.names, parts, strict=True)))
 
     def check(self, model: nn.Module, params: Mapping[str, Tensor]) -> None:
         """Whether the rows fit in `memory`."""
@@ -178,7 +183,8 @@ class WoodburyInverse(Inverse):
         squares = 0.0
         for name, rows in self._rows.items():
             gone = self._weights[name].flatten().double() * out[name]
-            pulled += rows[:, out[name]].double() @ gone[out[name]]
+            for part, some in zip(rows.split(_COLUMNS, dim=1), gone.split(_COLUMNS), strict=True):
+                pulled += part.double() @ some
             squares += float(gone.square().sum())
         gram = self._gram(stay)
         gram.diagonal().add_(self._damping)
