@@ -71,6 +71,9 @@ class Live:
     # After a step: must the next backward be full?
     planned: Callable[[bool], None] = lambda _: None
 
+    # A gradient in place of another: the same one at another size.
+    gradient_moved: Callable[[Tensor, Tensor], None] = lambda _old, _new: None
+
     def buffers(self) -> dict[str, Tensor]:
         """The model's buffers by canonical name (running statistics and the like)."""
         from sleepengine.names import canonical

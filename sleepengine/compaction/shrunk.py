@@ -80,6 +80,7 @@ class Shrunk:
             watched.sync(name)
         self._watched = self._enforcer.turn_to(watched)
         self._settle()
+        self._tell_of(grads)
 
     @torch.no_grad()
     def expand(self) -> None:
@@ -88,9 +89,10 @@ class Shrunk:
         self._enforcer.settle()
         for one, value in self._sizes:
             setattr(one.module, one.attribute, value)
+        grads = {name: live.params[name].grad for name in plan.params}
         for name, cut in plan.params.items():
-            param, full = live.params[name], self._full[name]
-            grad, param.grad = param.grad, None
+            param, full, grad = live.params[name], self._full[name], grads[name]
+            param.grad = None
             cut.put(param.data, full)
             put_storage(param, full)
             param.grad = None if grad is None else _widened(grad, cut, full)
@@ -104,6 +106,7 @@ class Shrunk:
         if self._watched is not None:
             self._enforcer.turn_to(self._watched)
         self._settle()
+        self._tell_of(grads)
 
     def full_value(self, tensor: Tensor) -> Tensor | None:
         """A copy of a cut parameter or buffer at full size, as it is now; None for any other."""
@@ -114,6 +117,13 @@ class Shrunk:
         result = full.detach().clone()
         cut.put(tensor.detach(), result)
         return result
+
+    def _tell_of(self, before: Mapping[str, Tensor | None]) -> None:
+        """Undo follows pending gradients through the change of size."""
+        for name, old in before.items():
+            new = self._live.params[name].grad
+            if old is not None and new is not None:
+                self._live.gradient_moved(old, new)
 
     def _settle(self) -> None:
         for module in self.plan.modules:

@@ -54,6 +54,7 @@ class Firing:
         self.scope = scope
         self._records = Records(live, time, journal, scope)
         self._undoes = undo
+        live.gradient_moved = self._gradient_moved
         self._pre_image: PreImage | None = None
         self.done = 0  # transactions, whether or not they were undone
         self.rules: Sequence[Rule] = ()  # all of the engine, whose filters may remember
@@ -135,6 +136,10 @@ class Firing:
         if image.memories is not None:
             image.memories.put_back()
             self.carries = image.memories.carries
+
+    def _gradient_moved(self, old: Tensor, new: Tensor) -> None:
+        if self._pre_image is not None:
+            self._pre_image.moved(old, new)
 
     def forget_undo(self) -> None:
         """A step is coming: from now on undo restores masks only."""

@@ -36,6 +36,11 @@ class PendingGradient:
         grad = None if self._grad is None else self._grad()
         self._version = None if grad is None else grad._version
 
+    def moved(self, old: Tensor, new: Tensor) -> None:
+        """The gradient has another size now, and no other values where anything trains."""
+        if self._grad is not None and self._grad() is old and self._version == old._version:
+            self._grad, self._version = weakref.ref(new), new._version
+
     @torch.no_grad()
     def put_back(self) -> None:
         """Write the values back, if nobody else wrote."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 
 from sleepengine.actions.live import Live
 from sleepengine.firing.memories import Memories
@@ -55,6 +56,11 @@ class PreImage:
         """Pending gradients are masked now; who writes into them later owns them."""
         for gradient in self._gradients:
             gradient.masked()
+
+    def moved(self, old: Tensor, new: Tensor) -> None:
+        """A gradient has another size now."""
+        for gradient in self._gradients:
+            gradient.moved(old, new)
 
     def put_gradients_back(self) -> None:
         """Pending gradients as they were, once the masks are; those made since stay."""

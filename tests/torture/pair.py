@@ -40,7 +40,6 @@ class Pair:
         self.last: Any = None  # masks before the last transaction
         self.saved: Any = None
         self.written = False  # gradients, by the loop, since the last transaction
-        self.resized = False  # or by compaction
         self.shrunk = self.refused = 0
 
     def start(self, seed: int) -> None:

@@ -80,7 +80,6 @@ def _perform(setting: Setting, moves: list[Move], figures: Figures | None) -> No
     pair = Pair(setting)
     for move in moves:
         OPERATIONS[move.operation](pair, move.seed)
-        pair.resized |= bool(pair.engine.compacted)
         check(pair)
     pair.engine.detach()
     if figures is not None:

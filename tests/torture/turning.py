@@ -10,7 +10,7 @@ from schedules import once
 from sleepengine import Reset, Rewind, Rule, SetupError, Who, by, where
 
 from .masks import Waking, copied
-from .networks import DIMS, NODES
+from .networks import NODES
 from .pair import Pair
 
 WAKINGS = [
@@ -23,7 +23,7 @@ WAKINGS = [
 def transaction(pair: Pair) -> None:
     pair.before = pair.hand.remember()
     pair.last = copied(pair.hand.masks)
-    pair.written, pair.resized = False, bool(pair.engine.compacted)
+    pair.written = False
 
 
 def part(pair: Pair, seed: int) -> tuple[str, Tensor]:
@@ -93,9 +93,8 @@ def rewind(pair: Pair, seed: int) -> None:
 
 
 def restored(pair: Pair) -> list[str]:
-    """Pending gradients that an undo brings back: those that nobody has written or resized."""
-    resized = DIMS if pair.resized else {}
-    return [] if pair.written else [name for name in pair.hand.params if name not in resized]
+    """Pending gradients that an undo brings back: those that nobody has written."""
+    return [] if pair.written else list(pair.hand.params)
 
 
 def undo(pair: Pair, seed: int) -> None:
