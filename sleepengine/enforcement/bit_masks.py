@@ -7,13 +7,14 @@ costs the same whatever the share asleep, and needs one bit per weight.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ctypes import c_int64, c_void_p
 from typing import final
 
 import torch
 from torch import Tensor
 
+from sleepengine.enforcement.pieces import and_sparse_, pieces
 from sleepengine.enforcement.words import Expander, word_dtype
-from sleepengine.errors import SetupError
 from sleepengine.masks.bits import bit_not, byte_length, full
 from sleepengine.masks.native import covers, fits, native, written
 
@@ -21,6 +22,8 @@ CACHED_BELOW = 1 << 18
 """Tensors smaller than this keep their mask expanded (4 bytes per weight), unless lean."""
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+_STRIDED = torch.strided
+_increment = torch.autograd.graph.increment_version
 
 
 @final
@@ -42,6 +45,7 @@ class AndMask:
         "_drop",
         "_keep",
         "address",
+        "count",
         "direct",
         "dtype",
         "expander",
@@ -70,7 +74,9 @@ class AndMask:
         self.numel = like.numel()
         compiled, strided = native(), like.layout is torch.strided
         given = self.bits if self._drop is None else self._drop
-        self.address, self.direct = given.data_ptr(), None
+        # Arguments of the compiled function as it takes them: converted once, not in every step.
+        self.address, self.count = c_void_p(given.data_ptr()), c_int64(self.numel)
+        self.direct = None
         if compiled is not None and fits(given) and byte_length(self.numel) == len(given):
             functions = compiled.and_ if self._drop is None else compiled.clear
             self.direct = functions[like.element_size()]
@@ -106,19 +112,28 @@ def and_(tensor: Tensor, mask: AndMask) -> None:
     >>> w.tolist()
     [0.0, 0.0, -2.0]
     """
-    if tensor.layout is not torch.strided:
-        _and_sparse(tensor, mask)
+    direct = mask.direct
+    if (  # `_is_of` in full: this is asked for every masked tensor in every step
+        direct is not None
+        and type(tensor) in _PLAIN
+        and tensor.layout is _STRIDED
+        and tensor.is_cpu
+        and tensor.numel() == mask.numel
+        and tensor.element_size() == mask.width
+        and tensor.is_contiguous()
+    ):
+        direct(tensor.data_ptr(), mask.address, mask.count)
+        _increment((tensor,))
         return
-    if mask.direct is not None and _is_of(tensor, mask):
-        mask.direct(tensor.data_ptr(), mask.address, mask.numel)
-        written(tensor)
+    if tensor.layout is not _STRIDED:
+        and_sparse_(tensor, mask.bits)
         return
     if mask.words is not None and tensor.element_size() == mask.words.element_size():
         tensor.detach().view(mask.dtype).bitwise_and_(mask.words)
         return
     dtype = word_dtype(tensor.dtype)
     bits = mask.bits
-    for start, piece in _pieces(tensor.detach().view(dtype), mask.expander.chunk):
+    for start, piece in pieces(tensor.detach().view(dtype), mask.expander.chunk):
         words = mask.expander.words(bits, start, start + piece.numel(), dtype)
         piece.bitwise_and_(words.view(piece.shape))
 
@@ -221,40 +236,6 @@ def _masked(tensor: Tensor, bits: Tensor, expander: Expander) -> Iterator[tuple[
     """Pieces of the tensor as integers, each with its words, in row-major order."""
     dtype = word_dtype(tensor.dtype)
     bits = bits.to(tensor.device)
-    for start, piece in _pieces(tensor.detach().view(dtype), expander.chunk):
+    for start, piece in pieces(tensor.detach().view(dtype), expander.chunk):
         words = expander.words(bits, start, start + piece.numel(), dtype)
         yield piece, words.view(piece.shape)
-
-
-def _pieces(words: Tensor, chunk: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Views of at most `chunk` entries and where each starts in row-major order, any strides."""
-    if words.is_contiguous():
-        flat = words.view(-1)
-        for i in range(0, flat.numel(), chunk):
-            yield start + i, flat[i : i + chunk]
-        return
-    if words.numel() <= chunk:
-        yield start, words
-        return
-    row = words[0].numel()
-    if row > chunk:
-        for i in range(len(words)):
-            yield from _pieces(words[i], chunk, start + i * row)
-        return
-    step = chunk // row
-    for i in range(0, len(words), step):
-        yield start + i * row, words[i : i + step]
-
-
-def _and_sparse(tensor: Tensor, mask: AndMask) -> None:
-    if tensor.layout is not torch.sparse_coo:
-        raise SetupError(f"a {tensor.layout} gradient cannot be masked; valid: strided, sparse_coo")
-    # Every stored entry is masked by its own position, so duplicates need no coalescing.
-    indices, values = tensor.detach()._indices(), tensor.detach()._values()
-    flat = torch.zeros(indices.shape[1], dtype=torch.int64, device=tensor.device)
-    for dim, index in enumerate(indices):
-        flat = flat * tensor.shape[dim] + index
-    inner = values[0].numel() if len(values) else 0
-    at = flat[:, None] * inner + torch.arange(inner, device=tensor.device)
-    kept = (mask.bits[at >> 3].to(torch.int64) >> (at & 7)) & 1
-    values.masked_fill_((kept == 0).view(values.shape), 0)

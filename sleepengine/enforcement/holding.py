@@ -22,7 +22,7 @@ class HeldSteps:
     """
 
     def __init__(self) -> None:
-        self._held: set[int] = set()
+        self.pending: set[int] = set()  # optimizers held; looked at in every step
         self._under_way: set[int] = set()
         self._grads: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
@@ -37,15 +37,15 @@ class HeldSteps:
                 f"a step of {type(optimizer).__name__} cannot be held: it needs the gradients that "
                 "it asks for inside the step; leave out skip_step"
             )
-        self._held.add(id(optimizer))
+        self.pending.add(id(optimizer))
 
     def release(self, optimizer: Optimizer) -> None:
         """The next step counts again."""
-        self._held.discard(id(optimizer))
+        self.pending.discard(id(optimizer))
 
     def holds(self, optimizer: Optimizer) -> bool:
         """True when the next step of the optimizer, or the one under way, changes nothing."""
-        return id(optimizer) in self._held
+        return id(optimizer) in self.pending
 
     def before(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]

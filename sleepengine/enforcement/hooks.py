@@ -19,7 +19,7 @@ from sleepengine.enforcement.leaks import Leak, LeakLog
 from sleepengine.enforcement.optimizer_state import OptimizerState
 from sleepengine.enforcement.step_hooks import hook_steps
 from sleepengine.enforcement.verdicts import needs_repair
-from sleepengine.enforcement.watch_list import WatchList
+from sleepengine.enforcement.watch_list import WatchList, keeps_values
 from sleepengine.masks.store import MaskStore
 
 Callback = Callable[[Optimizer], None]
@@ -203,7 +203,8 @@ class Enforcer:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> StepArguments | None:
-        self._held.recover(optimizer)
+        if self._held.pending:
+            self._held.recover(optimizer)
         if self._begins is not None:
             self._begins(optimizer)
         if self._watched:
@@ -217,17 +218,19 @@ class Enforcer:
     def _gradients_made(
         self, optimizer: Optimizer, args: tuple[Any, ...] = (), kwargs: Any = MappingProxyType({})
     ) -> StepArguments | None:
-        for _, watched in self._watched.now(optimizer):
+        for _, watched in self._watched.now(optimizer) if self._watched else ():
             watched.mask_gradient(self._always)
         if self._before is not None:
             self._before(optimizer)
-        return self._held.before(optimizer, args, kwargs)
+        return self._held.before(optimizer, args, kwargs) if self._held.pending else None
 
     def _after_step(self, optimizer: Optimizer) -> None:
         self._closures.done(optimizer)
-        if not self._held.after(optimizer) and self._watched:
-            self._repair_after(optimizer)
-        self._look(optimizer)
+        held = self._held.pending and self._held.after(optimizer)
+        if self._watched:
+            if not held:
+                self._repair_after(optimizer)
+            self._look(optimizer)
         if self._after is not None:
             try:
                 self._after(optimizer)
@@ -246,7 +249,7 @@ class Enforcer:
         created = self._state.after_step(optimizer)
         members = self._watched.now(optimizer)
         moves_zeros = [needs_repair(optimizer, group, False) for group in optimizer.param_groups]
-        if not created and not any(moves_zeros) and all(w.frozen is None for _, w in members):
+        if not created and not any(moves_zeros) and not keeps_values(members):
             return
         for member, watched in members:
             # State that the step itself created was not filled yet, so 0 / 0 was possible.

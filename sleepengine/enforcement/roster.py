@@ -41,7 +41,7 @@ class Roster:
         self._names = {id(param): name for name, param in self.params.items()}
         self._index = {id(optimizer): k for k, optimizer in enumerate(self.optimizers)}
         self._members: list[tuple[Member, ...]] = [() for _ in self.optimizers]
-        self._sizes: list[tuple[int, ...]] = [() for _ in self.optimizers]
+        self._sizes: list[list[int]] = [[] for _ in self.optimizers]
         self._places: dict[str, list[tuple[int, Member]]] | None = None
 
     def param(self, name: str) -> Parameter:
@@ -72,7 +72,7 @@ class Roster:
     def members(self, index: int) -> tuple[Member, ...]:
         """Named parameters of one optimizer, in its order."""
         groups = self.optimizers[index].param_groups
-        sizes = tuple(len(group["params"]) for group in groups)
+        sizes = [len(group["params"]) for group in groups]
         if sizes != self._sizes[index]:
             self._sizes[index], self._places = sizes, None
             self._members[index] = tuple(

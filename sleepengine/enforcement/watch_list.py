@@ -202,3 +202,11 @@ class WatchList:
         if param.device not in self._expanders:
             self._expanders[param.device] = Expander(param.device)
         return self._expanders[param.device]
+
+
+def keeps_values(members: Iterable[tuple[Member, Watched]]) -> bool:
+    """Whether any of these has frozen values to keep; a plain loop, since every step asks."""
+    for _, watched in members:  # noqa: SIM110
+        if watched.frozen is not None:
+            return True
+    return False

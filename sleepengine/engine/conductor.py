@@ -58,6 +58,7 @@ class Conductor:
         self._since_step = 0  # ticks since the last optimizer step
         self._stepped = False  # whether any optimizer step was taken
         self._at_start: tuple[Rule, ...] = ()  # due at the start, and waiting for gradients
+        self._quiet_until = 0.0  # an earlier tick has nothing to do, unless a rule waits
 
     def take_hold(self, before: Callback, after: Callback, begins: Callback | None = None) -> None:
         """Hook gradients and optimizers, and bring weights and state in line with the masks."""
@@ -65,6 +66,7 @@ class Conductor:
             self._hold.release()
         names = {n for rule in self.agenda.rules for n in self.firing.scope_of(rule)}
         self._hold = Hold(self.live, self.agenda.rules, names.union(self.firing.scope))
+        self._quiet_until = 0
         self.firing.forget_undo()
         self.live.rest()
         self.enforcer.attach(before, after, begins)
@@ -86,7 +88,7 @@ class Conductor:
 
     def begin(self) -> None:
         """Before the first step: check the rules against the clock, fire what is due at once."""
-        self._stepped = self.time.iteration > 0
+        self._stepped, self._quiet_until = self.time.iteration > 0, 0
         self.agenda.check()
         self.sentinel.foresee(self.agenda)
         self.points.look()
@@ -100,6 +102,7 @@ class Conductor:
 
     def loaded(self) -> None:
         """The engine's state was replaced while it is attached: plan the next step anew."""
+        self._quiet_until = 0
         self.live.rest()
         self._stepped, self._since_step = self.time.iteration > 0, 0
         self.points.await_step()
@@ -111,6 +114,9 @@ class Conductor:
         The steps of the first optimizer count.
         """
         self.firing.forget_undo()
+        if not self.agenda.waiting and not self.agenda.watches:  # nobody reads, nothing is due
+            self._overflowed = False
+            return
         self.scaling.unscale()
         if optimizer is not self.live.optimizers[0]:
             return
@@ -153,6 +159,15 @@ class Conductor:
         """
         self.time.iteration += 1
         self._since_step += 1
+        quiet = self.time.iteration < self._quiet_until
+        if quiet and not self.agenda.waiting and not self.points.pending:
+            self.agenda.looked = self.time.iteration
+            if stepped:
+                self._stepped = True
+                self.agenda.window, self._since_step = self._since_step, 0
+                self.live.planned(False)
+            return
+        self._quiet_until = 0
         self.beginning.over()
         captured = (self.enforcer.captured() or None) if stepped else None
         captured = None if self._overflowed else captured
@@ -173,6 +188,9 @@ class Conductor:
                 self.agenda.window, self._since_step = self._since_step, 0
                 self._watching.plan()
         self.sentinel.tick(self.time.iteration)
+        if self.points.complete:
+            look = self.sentinel.next_look(self.time.iteration)
+            self._quiet_until = min(self.agenda.quiet_until(), look)
 
     def _observe(self, captured: Mapping[str, Tensor] | None) -> None:
         seen = [
@@ -210,6 +228,7 @@ class Conductor:
 
     def restart(self) -> None:
         """Back to before the first step (a new level, a new run), as are memories; masks stay."""
+        self._quiet_until = 0
         self.points.begin_step()
         self.time.restart()
         self.agenda.restart()

@@ -39,6 +39,11 @@ class Points:
         """Whether something waits for the next step to begin."""
         return self._live.rewound is not None or self._live.kept.unfinished
 
+    @property
+    def complete(self) -> bool:
+        """Whether every point is kept already."""
+        return not self.kept_times or all(tag in self._live.kept for tag in self.kept_times)
+
     def look(self) -> None:
         """Keep the points that are due now.
 

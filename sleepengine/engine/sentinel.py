@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from schedules import preview
 from sleepengine.actions.live import Live
 from sleepengine.choosing.amounts import To
@@ -23,6 +25,10 @@ class Sentinel:
         self._live = live
         self._enforcer = enforcer
         self.every = every
+
+    def next_look(self, iteration: int) -> float:
+        """The tick after this one at which it looks."""
+        return (iteration // self.every + 1) * self.every if self.every else inf
 
     def tick(self, iteration: int) -> None:
         """Look when it is time to.

@@ -62,6 +62,8 @@ class Agenda:
         """Who looks at steps between firings; whether any rule reads the training loop's passes."""
         self.observers = [rule for rule in self.rules if observes(rule)]
         self.watches = any(reads_gradients(rule) or reads_passes(rule) for rule in self.rules)
+        timed = all(rule.when.time_only for rule in self.rules)
+        self._foresees = timed and not self.observers and not self.watches
 
     def check(self) -> None:
         """Evaluate every trigger once, so that a literal that cannot be read raises at attach.
@@ -102,6 +104,15 @@ class Agenda:
                 self.waiting.append(rule)
             if rule.when.time_only:
                 self._next[rule.name] = self._after(rule, clock)
+
+    def quiet_until(self) -> int:
+        """No tick before this one makes a rule due or is observed; 0 where any tick may.
+
+        Calls and outside events may put rules into `waiting` all the same.
+        """
+        if not self._foresees:
+            return 0
+        return min((self._next.get(rule.name, 0) for rule in self.rules), default=_NEVER)
 
     def happened(self, events: frozenset[str], metrics: frozenset[str]) -> None:
         """Add the rules that wait for one of these, unless the tick itself was their cause."""
