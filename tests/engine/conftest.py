@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from ignite.engine import create_supervised_trainer
+from torch import Tensor, nn, optim
+from torch.nn.functional import mse_loss
+
+from sleepengine import SleepEngine
+
+from .rewinding import Run
+from .rigl_rules import rigl
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -148,3 +155,96 @@ def push() -> Callable[..., None]:
 def _global_random_state() -> None:
     """Tests begin alike, whatever ran before them."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def result(same):
+    """Weights, masks and optimizer state of a run."""
+
+    def of(model, engine, *optimizers):
+        masks = {n: engine.store.asleep_bits(n) for n in engine.store.entries()}
+        state = [o.state_dict()["state"] for o in optimizers]
+        return [dict(model.state_dict()), masks, state, [r.changed for r in engine.journal]]
+
+    return of
+
+
+@pytest.fixture
+def plain(net, batch, result):
+    """The plainest loop: 12 steps, RigL every second."""
+
+    def run(**how):
+        model = net()
+        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
+        engine = SleepEngine(model, optimizer, rigl("2it", **how)).attach()
+        for i in range(12):
+            x, y = batch(i)
+            optimizer.zero_grad()
+            mse_loss(model(x), y).backward()
+            optimizer.step()
+        assert [r.changed for r in engine.journal][:3] == [24, 8, 8]  # 30 % of 15 and of 9
+        return result(model, engine, optimizer)
+
+    return run
+
+
+@pytest.fixture
+def varied(net, result):
+    """The same model, optimizer and rules under a loop that the test gives."""
+
+    def run(loop, interval="2it", compiled=None, **how):
+        model = net()
+        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
+        engine = SleepEngine(model, optimizer, rigl(interval, **how))
+        loop(model, optimizer, engine)
+        return result(model, engine, optimizer)
+
+    return run
+
+
+@pytest.fixture
+def start(net, words):
+    return lambda *rules, **options: Run(net, words, rules, **options)
+
+
+@pytest.fixture
+def run(net, batch):
+    """A network, its engine, and a loop that may be entered again at any step."""
+
+    def build(rules, undo=True, attach=True, **options):
+        model = net()
+        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        engine = SleepEngine(model, optimizer, rules, undo=undo, check_every=1, **options)
+        if attach:
+            engine.attach()
+
+        def loop(first, last):
+            for i in range(first, last):
+                optimizer.zero_grad()
+                mse_loss(model(batch(i)[0]), batch(i)[1]).backward()
+                optimizer.step()
+
+        return model, optimizer, engine, loop
+
+    return build
+
+
+@pytest.fixture
+def rig(net):
+    """A trainer with an engine that has these rules."""
+
+    def build(*rules, attach=True, **options):
+        model = net()
+        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        engine = SleepEngine(model, optimizer, rules, **options)
+        trainer = create_supervised_trainer(model, optimizer, mse_loss)
+        if attach:
+            engine.attach(trainer)
+        return trainer, engine
+
+    return build
+
+
+@pytest.fixture
+def data(batch):
+    return [batch(i) for i in range(4)]

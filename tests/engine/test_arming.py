@@ -7,7 +7,7 @@ import torch
 from torch import nn, optim
 from torch.nn.functional import mse_loss
 
-from saliency import Gradient, Magnitude, Scorer, Snip
+from saliency import Gradient, Magnitude, Snip
 from schedules import at, every, once, when
 from sleepengine import (
     Freeze,
@@ -19,27 +19,7 @@ from sleepengine import (
     to,
 )
 
-
-class Recorder(Scorer):
-    """Scores |w|, and writes down what it is shown."""
-
-    def __init__(self, needs=("weights",), accumulates=False):
-        self._needs, self.accumulates = frozenset(needs), accumulates
-        self.scored, self.observed, self.resets = [], [], 0
-
-    @property
-    def needs(self):
-        return self._needs
-
-    def score(self, signals):
-        self.scored.append(signals)
-        return {name: w.abs() for name, w in signals.weights.items()}
-
-    def observe(self, signals):
-        self.observed.append(signals)
-
-    def reset(self):
-        self.resets += 1
+from .recording import Recorder, freeze
 
 
 @pytest.fixture
@@ -61,11 +41,6 @@ def hooked(net, batch):
         return found, engine
 
     return run
-
-
-def freeze(trigger, scorer, **how):
-    """Nothing is ever chosen, so that no mask needs a hook."""
-    return Rule(trigger, Who(scorer, amount=by(0.0)), Freeze(), **how)
 
 
 @pytest.mark.parametrize(

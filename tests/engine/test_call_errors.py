@@ -6,16 +6,11 @@ import copy
 
 import pytest
 import torch
-from torch import nn, optim
 
-from saliency import Magnitude, Scorer
-from schedules import once
+from saliency import Scorer
 from sleepengine import (
     Kept,
-    Rule,
     SetupError,
-    Sleep,
-    SleepEngine,
     UnknownNameError,
     Who,
     by,
@@ -23,17 +18,7 @@ from sleepengine import (
     where,
 )
 
-HALF = Who(Magnitude(), amount=to(0.5))
-
-
-def make(*rules, model=None, **options):
-    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)) if model is None else model
-    return SleepEngine(model, optim.SGD(model.parameters(), 0.1), rules, **options)
-
-
-def sleep(when="2it", who=HALF, **how):
-    return Rule(once(when), who, Sleep(), **how)
-
+from .making import make, sleep
 
 CALLS = {
     "layer": (lambda e: e.sleep_weights("fc"), "there is no layer or parameter 'fc'"),

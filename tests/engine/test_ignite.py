@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from ignite.engine import Events, create_supervised_trainer
+from ignite.engine import Events
 from ignite.handlers import ProgressBar
-from torch import optim
-from torch.nn.functional import mse_loss
 
 from saliency import Magnitude
 from schedules import every, once
 from sleepengine import (
-    Freeze,
-    Reset,
-    Rewind,
     Rule,
     Sleep,
-    SleepEngine,
     SleepEvents,
     Sparsity,
-    Thaw,
-    Wake,
     Who,
     count,
     to,
 )
 
-EVERY_KIND = [
-    Rule(once("1it"), Who(Magnitude(), amount=count(4)), Sleep(), name="sleep"),
-    Rule(once("2it"), Who(Magnitude(), amount=count(1)), Wake(), name="wake"),
-    Rule(once("3it"), Who(Magnitude(), amount=count(2)), Freeze(), name="freeze"),
-    Rule(once("4it"), Who(Magnitude(), amount=count(1)), Thaw(), name="thaw"),
-    Rule(once("5it"), Who(Magnitude(), amount=count(2)), Reset(), name="reset"),
-    Rule(once("6it"), None, Rewind(to="2it"), name="rewind"),
-]
-
-
-@pytest.fixture
-def rig(net):
-    """A trainer with an engine that has these rules."""
-
-    def build(*rules, attach=True, **options):
-        model = net()
-        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
-        engine = SleepEngine(model, optimizer, rules, **options)
-        trainer = create_supervised_trainer(model, optimizer, mse_loss)
-        if attach:
-            engine.attach(trainer)
-        return trainer, engine
-
-    return build
-
-
-@pytest.fixture
-def data(batch):
-    return [batch(i) for i in range(4)]
+from .ignite_rules import EVERY_KIND
 
 
 def test_every_kind_of_event_is_fired_when_it_happens(rig, data):

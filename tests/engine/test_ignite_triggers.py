@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ignite.engine import Engine, Events, create_supervised_trainer
+from ignite.engine import Engine, Events
 from torch import optim
 from torch.nn.functional import mse_loss
 
@@ -21,30 +21,7 @@ from sleepengine import (
     on_event,
 )
 
-
-@pytest.fixture
-def rig(net):
-    """A trainer with an engine that has these rules."""
-
-    def build(*rules, attach=True, **options):
-        model = net()
-        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
-        engine = SleepEngine(model, optimizer, rules, **options)
-        trainer = create_supervised_trainer(model, optimizer, mse_loss)
-        if attach:
-            engine.attach(trainer)
-        return trainer, engine
-
-    return build
-
-
-@pytest.fixture
-def data(batch):
-    return [batch(i) for i in range(4)]
-
-
-def steps_and_counts(engine):
-    return [(record.step, record.changed) for record in engine.journal]
+from .ignite_rules import steps_and_counts
 
 
 def fires(rig, data, trigger, epochs=3, **how):

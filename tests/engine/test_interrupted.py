@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from ignite.engine import Events, create_supervised_trainer
-from torch import nn, optim
+from torch import nn
 from torch.nn.functional import mse_loss
 
 from saliency import Gradient, Magnitude
-from schedules import every, once, when
+from schedules import once, when
 from sleepengine import (
     Rule,
     SetupError,
     Sleep,
-    SleepEngine,
     Wake,
     Who,
     by,
@@ -24,42 +21,7 @@ from sleepengine import (
     to,
 )
 
-RIGL = [
-    Rule(once("1it"), Who(Magnitude(), amount=to(0.5)), Sleep()),
-    Rule(every("2it"), Who(Magnitude(), amount=by(0.3)), Sleep()),
-    Rule(every("2it"), Who(Gradient(), amount=to(0.5)), Wake("zero")),
-]
-
-
-@pytest.fixture
-def run(net, batch):
-    """A network, its engine, and a loop that may be entered again at any step."""
-
-    def build(rules, undo=True, attach=True, **options):
-        model = net()
-        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
-        engine = SleepEngine(model, optimizer, rules, undo=undo, check_every=1, **options)
-        if attach:
-            engine.attach()
-
-        def loop(first, last):
-            for i in range(first, last):
-                optimizer.zero_grad()
-                mse_loss(model(batch(i)[0]), batch(i)[1]).backward()
-                optimizer.step()
-
-        return model, optimizer, engine, loop
-
-    return build
-
-
-def state_of(model, optimizer, engine):
-    state = engine.state_dict()
-    return copy.deepcopy([model.state_dict(), optimizer.state_dict(), state])
-
-
-def without(state, *names):
-    return [*state[:2], {k: v for k, v in state[2].items() if k not in names}]
+from .saved_states import RIGL, state_of
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

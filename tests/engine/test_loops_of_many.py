@@ -10,64 +10,9 @@ from ignite.engine import create_supervised_trainer
 from torch import nn, optim
 from torch.nn.functional import mse_loss
 
-from saliency import Gradient, Magnitude
-from schedules import every, once
-from sleepengine import PerTensor, Rule, Sleep, SleepEngine, Wake, Who, by, count, to
-
-
-def rigl(interval, **how):
-    """Start half asleep; every `interval` drop 30 % by magnitude and grow back by gradient."""
-    first = Rule(once("0it"), Who(Magnitude(), pools=PerTensor(), amount=to(0.5)), Sleep())
-    drop = Rule(
-        every(interval), Who(Magnitude(), pools=PerTensor(), amount=by(0.3)), Sleep(), **how
-    )
-    who = Who(Gradient(), pools=PerTensor(), amount=to(0.5))
-    return [first, drop, Rule(every(interval), who, Wake(value="zero"), **how)]
-
-
-@pytest.fixture
-def result(same):
-    """Weights, masks and optimizer state of a run."""
-
-    def of(model, engine, *optimizers):
-        masks = {n: engine.store.asleep_bits(n) for n in engine.store.entries()}
-        state = [o.state_dict()["state"] for o in optimizers]
-        return [dict(model.state_dict()), masks, state, [r.changed for r in engine.journal]]
-
-    return of
-
-
-@pytest.fixture
-def plain(net, batch, result):
-    """The plainest loop: 12 steps, RigL every second."""
-
-    def run(**how):
-        model = net()
-        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
-        engine = SleepEngine(model, optimizer, rigl("2it", **how)).attach()
-        for i in range(12):
-            x, y = batch(i)
-            optimizer.zero_grad()
-            mse_loss(model(x), y).backward()
-            optimizer.step()
-        assert [r.changed for r in engine.journal][:3] == [24, 8, 8]  # 30 % of 15 and of 9
-        return result(model, engine, optimizer)
-
-    return run
-
-
-@pytest.fixture
-def varied(net, result):
-    """The same model, optimizer and rules under a loop that the test gives."""
-
-    def run(loop, interval="2it", compiled=None, **how):
-        model = net()
-        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.01)
-        engine = SleepEngine(model, optimizer, rigl(interval, **how))
-        loop(model, optimizer, engine)
-        return result(model, engine, optimizer)
-
-    return run
+from saliency import Magnitude
+from schedules import once
+from sleepengine import PerTensor, Rule, Sleep, SleepEngine, Who, count, to
 
 
 def by_hand(model, optimizers, batch, masks, steps):

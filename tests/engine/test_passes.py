@@ -26,30 +26,15 @@ from saliency import (
 from schedules import every, once
 from sleepengine import (
     PerRow,
-    Rule,
-    Sleep,
-    SleepEngine,
-    Who,
-    to,
 )
 
-NEVER = once("999it")
+from .looking import engine_of, rule_of
 
 
 def hooks(model):
     """Forward hooks of the modules, and of PyTorch for all modules."""
     own = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     return own, len(torch_module._global_forward_hooks)
-
-
-def rule_of(scorer, when=NEVER, observe=None, batches=None, what=None, **more):
-    who = Who(scorer, amount=to(0.5), batches=batches, **more)
-    return Rule(when, who, what or Sleep(), observe=observe, name="look")
-
-
-def engine_of(model, rule, lr=0.1, **more):
-    optimizer = torch.optim.SGD(model.parameters(), lr)
-    return SleepEngine(model, optimizer, [rule], **more), optimizer
 
 
 @pytest.mark.parametrize(

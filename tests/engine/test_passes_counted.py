@@ -22,17 +22,7 @@ from sleepengine import (
     to,
 )
 
-NEVER = once("999it")
-
-
-def rule_of(scorer, when=NEVER, observe=None, batches=None, what=None, **more):
-    who = Who(scorer, amount=to(0.5), batches=batches, **more)
-    return Rule(when, who, what or Sleep(), observe=observe, name="look")
-
-
-def engine_of(model, rule, lr=0.1, **more):
-    optimizer = torch.optim.SGD(model.parameters(), lr)
-    return SleepEngine(model, optimizer, [rule], **more), optimizer
+from .looking import engine_of, rule_of
 
 
 def test_validation_and_own_batches_do_not_count(net, train, batch):

@@ -24,16 +24,7 @@ from sleepengine import (
     to,
 )
 
-
-@pytest.fixture
-def data(batch):
-    return [batch(i) for i in range(4)]
-
-
-def engine_of(model, who, data=None, what=None, **more):
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    rule = Rule(once("0it"), who, what or Sleep(), name="probe")
-    return SleepEngine(model, optimizer, [rule], data=data, loss_fn=nn.MSELoss(), **more)
+from .probes import engine_of
 
 
 def test_activations_are_of_eval_mode_and_gradients_of_the_live_one(data):
