@@ -26,7 +26,7 @@ from sleepengine.masks.choice import Choice
 from sleepengine.masks.planes import Changes
 from sleepengine.masks.store import MaskStore
 from sleepengine.rules.ages import Restarted, of_nodes, tell_filters
-from sleepengine.rules.happenings import Handler, Happening, news_of
+from sleepengine.rules.happenings import Handler, Happening, kinds_of, news_of
 from sleepengine.rules.rule import Rule
 from sleepengine.rules.timekeeper import Timekeeper
 
@@ -191,7 +191,7 @@ class Firing:
         live = self._live
         before = live.store.fork()
         self._pre_image = None
-        image = PreImage(live, transaction)
+        image, happened = PreImage(live, transaction), self.happened
         try:
             changes = transaction.commit()
             image.committed()
@@ -204,8 +204,11 @@ class Firing:
             if name is not None:
                 drafts += self._records.from_outside(name, changes._asdict())
             live.ranks.check_same(live.store.digest, drafts[0].rule if drafts else "a change")
+            kinds = kinds_of(drafts, changes)
+            self.happened = {kind: n + (kind in kinds) for kind, n in happened.items()}
             drafts[:] = self._records.append(drafts, before)
         except BaseException:  # a value that cannot be written, an interrupt: all or nothing
+            self.happened = happened
             self._put_back(image)
             raise
         self.done += 1
@@ -225,8 +228,6 @@ class Firing:
         reset: Sequence[Restarted] = (),
     ) -> None:
         told = news_of(self._time.iteration, records, changes, (*nodes, of_nodes(reset)))
-        for news in told:
-            self.happened[news.happening] += 1
         for kind, handler in list(self.handlers):
             for news in told:
                 if news.happening is kind:

@@ -38,19 +38,25 @@ class News:
 
 
 Handler = Callable[[News], None]
+_TURNED = (Happening.SLEPT, Happening.WOKE, Happening.FROZE, Happening.THAWED)
+
+
+def kinds_of(records: Sequence[Record], changes: Changes) -> list[Happening]:
+    """The kinds of event in one transaction."""
+    found = [kind for kind, one in zip(_TURNED, changes, strict=True) if not one.is_empty()]
+    if any(one.action == "Reset" and one.changed for one in records):
+        found.append(Happening.RESET)
+    if any(one.action == "Rewind" for one in records):
+        found.append(Happening.REWOUND)
+    return found
 
 
 def news_of(
     step: int, records: Sequence[Record], changes: Changes, nodes: Sequence[Choice]
 ) -> list[News]:
     """The events of one transaction; `nodes` slept, woke, froze, thawed and were reset in it."""
-    kinds = (Happening.SLEPT, Happening.WOKE, Happening.FROZE, Happening.THAWED)
-    found = [kind for kind, choice in zip(kinds, changes, strict=True) if not choice.is_empty()]
-    if any(one.action == "Reset" and one.changed for one in records):
-        found.append(Happening.RESET)
-    if any(one.action == "Rewind" for one in records):
-        found.append(Happening.REWOUND)
-    of_nodes = dict(zip((*kinds, Happening.RESET), nodes, strict=True))
+    found = kinds_of(records, changes)
+    of_nodes = dict(zip((*_TURNED, Happening.RESET), nodes, strict=True))
     nothing = Choice.empty()
     return [
         News(kind, step, tuple(records), changes, of_nodes.get(kind, nothing).on_layer(Layer.NODES))
