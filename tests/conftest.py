@@ -1,8 +1,11 @@
 """Test names must be the same in every process, or parallel runs collect different tests."""
 
 import re
+from pathlib import Path
 
 import pytest
+
+from .command_lines import CONFIG
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -15,3 +18,11 @@ def pytest_collection_modifyitems(items):
             "test names with memory addresses differ in every process; give these ids: "
             + ", ".join(moving[:5])
         )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file with a small configuration, for the command line."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(CONFIG)
+    return path

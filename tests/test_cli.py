@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sleepengine.command_line.cli import main
 
-CONFIG = """
-name: tiny
-model: {mlp: {sizes: [6]}}
-train: {length: 40it, batch_size: 32, evaluate: 20it}
-rules:
-  - when: {every: {interval: 10it, before: 30it}}
-    who: {scorer: Magnitude, pools: {PerTensor: {}}, amount: {to: {linear: [0.0, 0.6]}}}
-    what: Sleep
-"""
+from .command_lines import CONFIG, ROOT, fresh
+
 LOTTERY = """
 name: tickets
 experiment: lottery
@@ -35,23 +25,6 @@ lottery:
     - what: Rewind
   arms: [ticket, random_mask]
 """
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(CONFIG)
-    return path
-
-
-def fresh(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own."""
-    command = ["-c", code] if code else ["-m", "sleepengine", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, env=environment, check=False
-    )
 
 
 def test_help_does_not_wait_for_torch() -> None:
