@@ -5,6 +5,7 @@ Recurrent layers, steps that depend on values, checkpointed activations: slower 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, final
@@ -126,10 +127,26 @@ def _inside(problem: Problem, params: Params, work: Callable[[Params, Any], T], 
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
     inner = {f"model.{name}": tensor for name, tensor in leaves.items()}
-    with torch.enable_grad():
+    with torch.enable_grad(), _no_lost_gradients():
         whole = Inside(problem.model, lambda: work(leaves, given))
         found: T = functional_call(whole, inner, ())
     return found
+
+
+@contextmanager
+def _no_lost_gradients() -> Iterator[None]:
+    """Refuse checkpoints that give no gradients, of which torch just warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="None of the inputs have requires_grad")
+        try:
+            yield
+        except UserWarning as warning:
+            if "None of the inputs have requires_grad" not in str(warning):
+                raise
+            raise ValueError(
+                "A part of the model runs in torch.utils.checkpoint with use_reentrant=True, which "
+                "gives its parameters no gradients here: use_reentrant=False does."
+            ) from None
 
 
 def _pulled(
