@@ -217,8 +217,7 @@ class Firing:
         return changes
 
     def _note_undo(self, before: MaskStore, note: str) -> None:
-        draft = self._records.record("undo", "Undo", "asked for", Choice.empty(), note)
-        self._records.append([draft], before)
+        self._records.append([self._records.undone(before, note)], before)
 
     def _tell(
         self,

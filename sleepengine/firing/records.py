@@ -56,6 +56,13 @@ class Records:
             note=note,
         )
 
+    def undone(self, before: MaskStore, note: str) -> Record:
+        """What an undo changed: the weights that sleep, wake, freeze or thaw by it."""
+        changed = Choice.empty()
+        for choice in before.fork().adopt(self._live.store):
+            changed = changed.union(choice)
+        return self.record("undo", "Undo", "asked for", changed, note)
+
     def from_outside(self, name: str, changes: Mapping[str, Choice]) -> list[Record]:
         """One draft for each kind of change to masks that were set from outside."""
         return [

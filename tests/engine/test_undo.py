@@ -162,3 +162,18 @@ def test_loading_forgets_what_could_be_undone(row):
     engine.load_state_dict(saved)
     with pytest.raises(ValueError, match="nothing to undo"):
         engine.undo()
+
+
+def test_the_journal_says_how_many_an_undo_changed(trained, train):
+    model, optimizer, _, engine = trained()
+    engine.sleep_weights("0", (3, slice(None)))
+    engine.undo()
+    row = model[0].weight.shape[1]
+    assert (engine.journal[-1].action, engine.journal[-1].changed) == ("Undo", row)
+    assert engine.journal[-1].tensors["0.weight"].asleep == 2 * row
+
+    engine.freeze_weights("0.bias", [0, 1])
+    train(model, optimizer, 1, first=5)
+    engine.undo()
+    assert engine.journal[-1].changed == 2
+    assert engine.journal[-1].tensors["0.bias"].frozen == 0
