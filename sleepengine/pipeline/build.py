@@ -86,6 +86,8 @@ def model(config: Config, data: DataSet, seed: int) -> nn.Module:
     Raises:
         ConfigError: the model's own complaint.
     """
+    if "model" not in config.plain:
+        raise _fault(config, (), "needs 'model', since no model= was given")
     if data.classes < 1:
         reason = "how many classes? give Loaders(train=..., classes=10), or a model of yours"
         raise _fault(config, ("model",), f"loader= does not say {reason} with model=")

@@ -96,7 +96,7 @@ def plan(
         ConfigError, SetupError: as `run` would.
     """
     if not isinstance(config, Config):
-        config = load(config, plugins=plugins, overrides=overrides)
+        config = load(config, plugins=plugins, overrides=overrides, own_model=model is not None)
     folder = None if data_folder is None else Path(data_folder)
     parts = Parts.of(config, folder, Given(model, brought(data, loader), None, optimizer))
     network = checked(parts)

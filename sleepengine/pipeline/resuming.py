@@ -87,7 +87,7 @@ def _resume(
         folder.cut_back(saved)
         return Parallel(folder, options, plugin_names, saved).run()
     place = saved["data_folder"] if data_folder is None else data_folder
-    config = load(folder.path / CONFIG, plugins=plugins)
+    config = load(folder.path / CONFIG, plugins=plugins, own_model=given.model is not None)
     parts = Parts.of(config, None if place is None else Path(place), given)
     checkpoint.check_fits(saved, _check_same(folder, parts), folder.checkpoint)
     folder.cut_back(saved)

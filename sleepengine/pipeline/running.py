@@ -74,7 +74,7 @@ def run(
         KeyboardInterrupt: after Ctrl-C, once the running step is finished and saved.
     """
     if not isinstance(config, Config):
-        config = load(config, plugins=plugins, overrides=overrides)
+        config = load(config, plugins=plugins, overrides=overrides, own_model=model is not None)
     folder = None if data_folder is None else Path(data_folder)
     given = Given(model, brought(data, loader), loss_fn, optimizer)
     options = options or Options(progress=progress)

@@ -67,7 +67,9 @@ def _checks(folder: Path, data_folder: Path | None, plugins: Plugins | None) -> 
         return
     run = opened[0]
     yield _tried(CONFIG, "sha256 is the one in run.json", lambda: _config(run))
-    yield _tried(CONFIG, "is a configuration", lambda: load(folder / CONFIG, plugins=plugins))
+    yield _tried(
+        CONFIG, "is a configuration", lambda: load(folder / CONFIG, plugins=plugins, own_model=True)
+    )
     if run.meta["status"] == FINISHED:
         yield from _sums(run)
     rows: dict[Lines, list[Row]] = {}
@@ -155,7 +157,7 @@ def _resumable(
     state = states[0]
     place = state["data_folder"] if data_folder is None else data_folder
     try:
-        config = load(run.path / CONFIG, plugins=plugins)
+        config = load(run.path / CONFIG, plugins=plugins, own_model=True)
         parts = Parts.of(config, None if place is None else Path(place), Given())
     except SleepError as fault:
         yield Check(name, f"whether a run can go on was not tried: {_first(fault)}")

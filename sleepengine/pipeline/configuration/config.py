@@ -89,6 +89,7 @@ def load(
     *,
     plugins: Plugins | None = None,
     overrides: Sequence[str] = (),
+    own_model: bool = False,
 ) -> Config:
     r"""The configuration in a file, or in YAML text (text is what holds a line break).
 
@@ -96,6 +97,7 @@ def load(
         path_or_text: a path, or the YAML itself.
         plugins: the user's own scorers, models and data sets.
         overrides: settings such as "train.length=1ep", checked like the file.
+        own_model: whether `model:` may be missing, for a run that is given a model of yours.
 
     Raises:
         ConfigError: every mistake, one per line as `file:line:column: message`.
@@ -103,9 +105,9 @@ def load(
     >>> config = load("model: {mlp: {sizes: [8]}}\ntrain: {length: 2ep}\n")
     >>> config.model.name, str(config.train.length), config.seeds
     ('mlp', '2ep', (0,))
-    >>> load("modell: lenet_300_100\ntrain: {length: 10}\n")
+    >>> load("modell: lenet_300_100\ntrain: {length: 10}\n")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    sleepengine.errors.ConfigError: <text>:1:1: needs 'model': A model and its arguments.
+    sleepengine.errors.ConfigError: <text>:1:1: needs 'model': A model and its arguments; ...
     <text>:1:1: unknown key 'modell'. Did you mean 'model'?
     <text>:2:17: train.length: 10 has no unit; write '10it' or '10ep'.
     """
@@ -117,7 +119,8 @@ def load(
     stem = "config" if source.document.name == "<text>" else Path(source.document.name).stem
     config: Config | None = None
     try:
-        config = Config.model_validate({"name": stem, **source.data})
+        missing = {"name": stem, "model": "own"} if own_model else {"name": stem}
+        config = Config.model_validate({**missing, **source.data})
     except ValidationError as error:
         faults.note(error, Config, mistakes)
     names = tables(plugins)

@@ -102,7 +102,7 @@ class Structure(Strict):
         default=Spec("digits"), description="A data set; its folder comes from the command line."
     )
     model: Annotated[Spec, BeforeValidator(as_spec), marked("model")] = Field(
-        description="A model and its arguments."
+        description="A model and its arguments; only run(model=...) goes without."
     )
     train: Train
     seeds: Annotated[
