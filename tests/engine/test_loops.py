@@ -183,18 +183,3 @@ def test_a_change_between_forward_and_backward_is_an_error_of_autograd(net, batc
     engine.sleep_weights("2", (0, 0))
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
-
-
-def by_hand(model, optimizers, batch, masks, steps):
-    """Steps with gradients and weights masked by hand (True = awake)."""
-    for i in range(steps):
-        x, y = batch(i)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        mse_loss(model(x), y).backward()
-        for name, mask in masks.items():
-            model.get_parameter(name).grad.masked_fill_(~mask, 0.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        for name, mask in masks.items():
-            model.get_parameter(name).data.masked_fill_(~mask, 0.0)

@@ -14,9 +14,10 @@ from torch import Tensor
 from sleepengine.errors import FileError, StateError
 from sleepengine.files import container
 from sleepengine.pipeline.experiments.runner import Options
-from sleepengine.pipeline.problems.bundle import Data, Scaling, Split
 from sleepengine.pipeline.resuming import resume
 from sleepengine.pipeline.running import run
+
+from .half_and_tickets import blobs
 
 TRAIN = """
 name: rigl
@@ -51,15 +52,6 @@ lottery:
     - what: {Rewind: {to: POINT}}
   arms: [ticket, random_reinit, random_mask, dense]
 """
-
-
-def blobs() -> Data:
-    """Three classes of points in the plane: 40 to train on, 15 to validate, 15 to test."""
-    generator = torch.Generator().manual_seed(5)
-    y = torch.arange(70) % 3
-    x = torch.randn(70, 4, generator=generator) + 2.0 * torch.eye(3, 4)[y]
-    parts = [Split(x[a:b], y[a:b]) for a, b in ((0, 40), (40, 55), (55, 70))]
-    return Data("blobs", *parts, (4,), 3, Scaling(1.0, 0.0, 1.0))
 
 
 class InterruptAt:
