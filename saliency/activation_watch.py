@@ -9,7 +9,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules import module as of_torch
+from torch.utils.hooks import RemovableHandle
 
 from saliency.activation_requests import ActivationRequest
 from saliency.activations import LayerSums, check
@@ -71,8 +72,8 @@ class ActivationWatch:
                 for place in sums.places:
                     self._at.setdefault(id(place.watched), []).append((sums, place))
         if self._sums:
-            handle = register_module_forward_hook(_Hook(self), with_kwargs=True)
-            self._hook = weakref.finalize(self, handle.remove)
+            handle = of_torch.register_module_forward_hook(_Hook(self), with_kwargs=True)
+            self._hook = weakref.finalize(self, _remove, handle)
 
     def _places(
         self, who: str, request: ActivationRequest, params: Mapping[str, Tensor]
@@ -126,6 +127,12 @@ class ActivationWatch:
         except BaseException:
             self.stop()
             raise
+
+
+def _remove(handle: RemovableHandle) -> None:
+    """The handle alone leaves the hook's number in one of torch's tables, for compile to find."""
+    handle.remove()
+    of_torch._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
 
 @final

@@ -62,15 +62,16 @@ def closest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A sentence with the nearest valid names, or the valid names when none is near.
+    """The nearest valid name, if one is near, and the valid names, the first of many.
 
     >>> did_you_mean("Magnitud", ["Magnitude", "Random"])
-    "Did you mean 'Magnitude'?"
+    "Did you mean 'Magnitude'? Valid: 'Magnitude', 'Random'."
     """
     choices = list(valid)
+    if not choices:
+        return "There is nothing to choose from."
     near = closest(name, choices, most=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
+    meant = f"Did you mean {near[0]!r}? " if near else ""
     shown = ", ".join(repr(c) for c in choices[:12])
     more = f", and {len(choices) - 12} more" if len(choices) > 12 else ""
-    return f"Valid: {shown}{more}." if choices else "There is nothing to choose from."
+    return f"{meant}Valid: {shown}{more}."

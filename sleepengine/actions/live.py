@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ Initialiser = Callable[[Tensor], Any]
 """Writes a fresh draw into the tensor it is given, in place (as `torch.nn.init` functions do)."""
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything that can be rewound: an LR scheduler, a sampler."""
 

@@ -198,7 +198,7 @@ class Probe:
         with (
             torch.random.fork_rng(devices=devices),
             other_random_states(self._data, seed),
-            data_order(self._live),
+            data_order(self._live, self._data),
             model_state(self._live.model),
         ):
             _seed_all(seed, devices)

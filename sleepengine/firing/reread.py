@@ -17,7 +17,7 @@ from torch import Tensor
 from saliency.problem import tensors_in
 from sleepengine.actions.live import Live
 from sleepengine.errors import SetupError
-from sleepengine.firing.restored import generators_of
+from sleepengine.firing.restored import generators_of, samplers_of
 
 T = TypeVar("T")
 _ENTRIES = 4096
@@ -43,8 +43,8 @@ class Reread:
     ) -> None:
         self._data = data
         self._count = count
-        self._samplers = live.samplers
-        self._orders = [copy.deepcopy(sampler.state_dict()) for sampler in live.samplers]
+        self._samplers = samplers_of(live, data)
+        self._orders = [copy.deepcopy(sampler.state_dict()) for sampler in self._samplers]
         self._generators = generators_of(data)
         self._devices = tuple(devices)
         self._start = _States.now(self._generators, self._devices)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sleepengine.actions.live import Live
+from sleepengine.actions.live import Live, Stateful
 
 
 @contextmanager
@@ -67,13 +67,21 @@ def other_random_states(data: Iterable[Any] | None, seed: int) -> Iterator[None]
         random.setstate(python)
 
 
+def samplers_of(live: Live, data: Iterable[Any] | None) -> tuple[Stateful, ...]:
+    """Samplers that count what they hand out: those of the engine and those of the data."""
+    held = [] if data is None else [getattr(data, n, None) for n in ("sampler", "batch_sampler")]
+    every = [*live.samplers, *(one for one in held if isinstance(one, Stateful))]
+    return tuple({id(sampler): sampler for sampler in every}.values())
+
+
 @contextmanager
-def data_order(live: Live) -> Iterator[None]:
+def data_order(live: Live, data: Iterable[Any] | None) -> Iterator[None]:
     """A sampler that counts what it hands out goes back to where the training loop is."""
-    before = [copy.deepcopy(sampler.state_dict()) for sampler in live.samplers]
+    samplers = samplers_of(live, data)
+    before = [copy.deepcopy(sampler.state_dict()) for sampler in samplers]
     try:
         yield
     finally:
-        for sampler, state in zip(live.samplers, before, strict=True):
+        for sampler, state in zip(samplers, before, strict=True):
             if sampler.state_dict() != state:
                 sampler.load_state_dict(state)

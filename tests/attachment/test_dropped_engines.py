@@ -59,6 +59,7 @@ def test_no_hook_is_left_of_a_loop_that_is_gone(ignite, others):
     gc.collect()
     assert seen() is None
     assert set(modules._global_forward_hooks) <= others
+    assert set(modules._global_forward_hooks_with_kwargs) <= others
 
 
 def test_an_engine_that_nobody_holds_works_on_with_its_optimizer(others):

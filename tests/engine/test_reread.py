@@ -13,6 +13,7 @@ from saliency import OBD, GraSP, Hutchinson
 from schedules import once
 from sleepengine import ResumableSampler, Rule, SetupError, Sleep, SleepEngine, Who, to
 from sleepengine.firing.reread import Reread
+from sleepengine.pipeline.problems.bundle import Split, TensorBatches
 
 X, Y = torch.arange(160.0).reshape(32, 5) / 160, torch.zeros(32, 3)
 
@@ -195,3 +196,27 @@ def test_one_changed_pixel_column_is_noticed():
     list(batches)
     with pytest.raises(SetupError, match="another batch 1"):
         list(batches)
+
+
+def test_the_training_loops_own_batches_which_count_what_they_hand_out():
+    batches = TensorBatches(Split(X, Y), ResumableSampler(32, batch_size=4, seed=0))
+    model = nn.Linear(5, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    who = Who(OBD(Hutchinson(4)), amount=to(0.4), batches=3)
+    engine = SleepEngine(
+        model,
+        optimizer,
+        [Rule(once("2it"), who, Sleep())],
+        data=batches,
+        loss_fn=nn.functional.mse_loss,
+    )
+    seen = []
+    with engine.attach():
+        for x, y in batches:
+            seen.append(x)
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(x), y).backward()
+            optimizer.step()
+    plain = TensorBatches(Split(X, Y), ResumableSampler(32, batch_size=4, seed=0))
+    assert engine.fraction() == 0.4
+    assert all(torch.equal(a, b) for a, (b, _) in zip(seen, plain, strict=True))

@@ -52,6 +52,7 @@ def rule(when: str = "{once: 20it}", who: str = "scorer: Magnitude,", amount: st
 
 
 CURVE = "{linear: [0.5, 0.9]}"
+LAYERS = "Valid: 'fc1.weight', 'fc1.bias', 'fc2.weight', 'fc2.bias', 'fc1', 'fc2'."
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ CURVE = "{linear: [0.5, 0.9]}"
         (
             rule("{plateau: {metric: val_loss, patience: 1}}"),
             "<text>:7:11: rule 'Sleep-Magnitude-2' waits for the metric 'val_loss', which is never "
-            "told. Did you mean 'valid_loss'?",
+            "told. Did you mean 'valid_loss'? Valid: 'train_loss', 'valid_loss', 'valid_accuracy'.",
         ),
         (
             rule("{on: trained}"),
@@ -85,18 +86,18 @@ CURVE = "{linear: [0.5, 0.9]}"
         ),
         (
             rule(who="scorer: Magnitude, params: [fc1, fcc2],"),
-            "<text>:8:44: params: 'fcc2' matches no parameter. Did you mean 'fc2'?",
+            "<text>:8:44: params: 'fcc2' matches no parameter. Did you mean 'fc2'? " + LAYERS,
         ),
         (
             rule(who="scorer: Magnitude, params: fcc2,"),
-            "<text>:8:38: params: 'fcc2' matches no parameter. Did you mean 'fc2'?",
+            "<text>:8:38: params: 'fcc2' matches no parameter. Did you mean 'fc2'? " + LAYERS,
         ),
         (
             rule() + "engine: {params: [fc1, conv]}\n",
             "<text>:10:24: params: 'conv' matches no parameter. Valid: 'fc1.weight', 'fc1.bias', "
             "'fc2.weight', 'fc2.bias', 'fc1', 'fc2'.",
         ),
-        (LEVELS, "<text>:7:47: params: 'fx2' matches no parameter. Did you mean 'fc2'?"),
+        (LEVELS, "<text>:7:47: params: 'fx2' matches no parameter. Did you mean 'fc2'? " + LAYERS),
         (
             LEVELS.replace("fx2", "fc2"),
             "<text>:7:5: lottery: rewinds to '9ep' (step 45), but training has 40 steps",

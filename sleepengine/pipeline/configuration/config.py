@@ -108,7 +108,7 @@ def load(
     >>> load("modell: lenet_300_100\ntrain: {length: 10}\n")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     sleepengine.errors.ConfigError: <text>:1:1: needs 'model': A model and its arguments; ...
-    <text>:1:1: unknown key 'modell'. Did you mean 'model'?
+    <text>:1:1: unknown key 'modell'. Did you mean 'model'? Valid: ...
     <text>:2:17: train.length: 10 has no unit; write '10it' or '10ep'.
     """
     source, text = _read(path_or_text, overrides)
