@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,22 @@ def test_no_room_for_a_checkpoint(place: Path, whole: dict[str, Any]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB, where we may mount one."""
+    """A real disk of 256 KiB. Who may not mount one still has its errors, raised by hand above."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() or os.system(f"mount -t tmpfs -o size=256k none '{folder}' 2>/dev/null"):
-        pytest.skip("mounting a small disk needs root")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip(
+            "no right to mount a disk; ENOSPC and EROFS raised by hand are in "
+            "test_a_disk_that_fails_leaves_a_run_that_goes_on"
+        )
     yield folder
-    os.system(f"umount '{folder}'")
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def make_read_only(disk: Path) -> None:
+    """Who could mount it can: if this fails, that is a failure."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
 def test_a_small_disk_fills_up_and_is_cleared(small_disk: Path, whole: dict[str, Any]) -> None:
@@ -113,18 +123,11 @@ def test_a_small_disk_fills_up_and_is_cleared(small_disk: Path, whole: dict[str,
     assert content(place) == whole
 
 
-@pytest.fixture
-def unwritable(small_disk: Path) -> Path:
-    """A folder of a disk that is mounted for reading only."""
+def test_a_folder_that_is_read_only(small_disk: Path) -> None:
     (small_disk / "folder").mkdir()
-    if os.system(f"mount -o remount,ro '{small_disk}' 2>/dev/null"):
-        pytest.skip("cannot mount it again for reading only")
-    return small_disk / "folder"
-
-
-def test_a_folder_that_is_read_only(unwritable: Path) -> None:
+    make_read_only(small_disk)
     with pytest.raises(FileError, match="run: cannot be made: Read-only file system"):
-        run(CONFIGS["short"], out=unwritable / "run", data=blobs(), progress=False)
+        run(CONFIGS["short"], out=small_disk / "folder" / "run", data=blobs(), progress=False)
 
 
 def test_a_checkpoint_on_a_disk_that_became_read_only(small_disk: Path) -> None:
@@ -134,7 +137,7 @@ def test_a_checkpoint_on_a_disk_that_became_read_only(small_disk: Path) -> None:
         with pytest.raises(FileError, match="No space left"):
             CASE.carry_out(place)
     before = (place / "run" / "checkpoint.run").read_bytes()
-    assert os.system(f"mount -o remount,ro '{small_disk}'") == 0
+    make_read_only(small_disk)
     with pytest.raises(FileError, match="the file was not written: Read-only file system"):
         resume(place / "run", data=blobs(), progress=False)
     assert (place / "run" / "checkpoint.run").read_bytes() == before
